@@ -1,0 +1,187 @@
+"""A network as plain data: graph, nodes, values. No mathematics, no onnx, no Numba.
+
+One set of classes serves two kinds of graph:
+
+- the *source* graph is what a file says, name for name, and is never rewritten;
+- the *lowered* graph is a copy that the passes work on, where every shape is known and operators carry normalized attributes.
+
+Values are known by name, as in ONNX. A name is written by exactly one node, or is a graph input, or an initializer.
+`origin` fields hold whatever the file format needs in order to write a thing back unchanged; the engine never looks inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Dim", "Graph", "Node", "Value"]
+
+Dim = int | str | None
+"""One dimension: a number, a symbol such as "N", or None when nothing is known."""
+
+
+@dataclass(eq=False)
+class Value:
+    """What is known of a tensor.
+
+    shape: dimensions in ONNX order (N, C, spatial...), None when even the rank is unknown.
+    layout: how the elements lie in memory: "plain" (ONNX order), "last" (channels last) or "packed" (a kernel's own order;
+        the shape then is that of the storage). Only lowered graphs use anything but "plain".
+    """
+
+    name: str
+    dtype: np.dtype | None = None
+    shape: tuple[Dim, ...] | None = None
+    layout: str = "plain"
+    origin: Any = field(default=None, repr=False)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape when every dimension is a number; raises ValueError otherwise."""
+        if self.shape is None or not all(isinstance(d, int) for d in self.shape):
+            raise ValueError(f"the shape of {self.name!r} is not known: {self.shape}")
+        return self.shape  # type: ignore[return-value]
+
+    @property
+    def physical(self) -> tuple[int, ...]:
+        """The shape in memory order."""
+        dims = self.dims
+        return (dims[0], *dims[2:], dims[1]) if self.layout == "last" else dims
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.dims, dtype=np.int64))
+
+
+@dataclass(eq=False)
+class Node:
+    """One operator application.
+
+    op: the operator, such as "Conv". inputs, outputs: value names, "" for an optional one left out.
+    attrs: attribute values as Python and NumPy objects (int, float, str, lists, np.ndarray, Graph for a sub-graph).
+    """
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    domain: str = ""
+    origin: Any = field(default=None, repr=False)
+
+    def input(self, index: int) -> str:
+        """The name of an input, "" when it is absent."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+    def output(self, index: int) -> str:
+        return self.outputs[index] if index < len(self.outputs) else ""
+
+    @property
+    def label(self) -> str:
+        """How messages call this node."""
+        return f"{self.op} {self.name!r}" if self.name else f"{self.op} (of {next(filter(None, self.outputs), '?')!r})"
+
+
+@dataclass(eq=False)
+class Graph:
+    """A network.
+
+    nodes: in an order in which every input is written before it is read.
+    inputs: what a caller must feed (initializers that old files list as inputs too are not among them).
+    initializers: name -> array in ONNX order; the weights and constants.
+    values: everything known of any value, by name (source graphs: the file's value_info, inputs and outputs).
+    opset: domain -> version; "" is ONNX itself.
+    """
+
+    name: str = "graph"
+    nodes: list[Node] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+    initializers: dict[str, np.ndarray] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+    opset: dict[str, int] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    doc: str = ""
+    origin: Any = field(default=None, repr=False)
+
+    def copy(self) -> Graph:
+        """A copy whose nodes and values can be changed freely; arrays and origins are shared."""
+        return replace(
+            self,
+            nodes=[replace(n, inputs=list(n.inputs), outputs=list(n.outputs), attrs=dict(n.attrs)) for n in self.nodes],
+            inputs=[replace(v) for v in self.inputs],
+            outputs=[replace(v) for v in self.outputs],
+            initializers=dict(self.initializers),
+            values={k: replace(v) for k, v in self.values.items()},
+            opset=dict(self.opset),
+            metadata=dict(self.metadata),
+        )
+
+    def producers(self) -> dict[str, Node]:
+        """Value name -> the node that writes it."""
+        return {name: node for node in self.nodes for name in node.outputs if name}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Value name -> the nodes that read it, once for each time they do."""
+        readers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in filter(None, node.inputs):
+                readers.setdefault(name, []).append(node)
+        return readers
+
+    def output_names(self) -> list[str]:
+        return [v.name for v in self.outputs]
+
+    def fresh(self, hint: str) -> str:
+        """A value name that nothing in this graph has, close to `hint`; it is taken by the call."""
+        name, count = hint, 1
+        while name in self.values or name in self.initializers:
+            count += 1
+            name = f"{hint}.{count}"
+        self.values[name] = Value(name)
+        return name
+
+    def new_value(self, hint: str, dtype: Any, shape: Iterable[int], layout: str = "plain") -> str:
+        """Declare a fully known value and return its name."""
+        name = self.fresh(hint)
+        self.values[name] = Value(name, np.dtype(dtype), tuple(shape), layout)
+        return name
+
+    def prune(self) -> None:
+        """Drop every node that no graph output depends on, unless it has the attribute `effect`."""
+        needed = set(self.output_names())
+        kept: list[Node] = []
+        for node in reversed(self.nodes):
+            if node.attrs.get("effect") or not needed.isdisjoint(filter(None, node.outputs)):
+                kept.append(node)
+                needed.update(filter(None, node.inputs))
+        self.nodes = kept[::-1]
+
+    def sort(self) -> None:
+        """Put the nodes in an order in which inputs come first, keeping the present order where it already is one."""
+        producers = self.producers()
+        done: set[int] = set()
+        ordered: list[Node] = []
+        for root in self.nodes:
+            stack: list[tuple[Node, Iterator[str]]] = [(root, iter(root.inputs))]
+            entered = {id(root)}
+            if id(root) in done:
+                continue
+            while stack:
+                node, rest = stack[-1]
+                for name in rest:
+                    before = producers.get(name)
+                    if before is not None and id(before) not in done:
+                        if id(before) in entered:
+                            raise ValueError(f"the graph has a cycle through {before.label}")
+                        entered.add(id(before))
+                        stack.append((before, iter(before.inputs)))
+                        break
+                else:
+                    stack.pop()
+                    done.add(id(node))
+                    ordered.append(node)
+        self.nodes = ordered

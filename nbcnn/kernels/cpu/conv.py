@@ -1,0 +1,328 @@
+"""Convolution as a matrix product over gathered pixels (implicit GEMM), any number of spatial dimensions up to three.
+
+Arrays are flat; activations lie channels last, (n, d, h, w, channels). Spatial triples are (depth, height, width), with ones in
+front for fewer dimensions. Weights are packed as tiling.py says.
+
+`conv_gather` serves three purposes with one loop: forward convolution, its gradient by the input (for each residue of the
+position modulo the stride, only the taps that meet it), and transposed convolution. What differs is the list of taps and the
+two grids. `conv_weight_grad` is the gradient by the weights.
+
+The gather is that of XNNPACK's indirect convolution (Dukhan, "The Indirect Convolution Algorithm", arXiv:1907.02129), except that the
+table of row starts is made a block at a time and never stored.
+"""
+
+from __future__ import annotations
+
+from numba import get_thread_id, prange
+
+from nbcnn.kernels.cpu import simd
+from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.tiling import GRAD_ROWS, PANEL_VECS, ROWS
+
+__all__ = ["conv_gather", "conv_weight_grad", "gather_scratch", "gather_slot", "grad_slot"]
+
+CHANNEL_BLOCK = 512
+DEPTH_BLOCK = 1024
+"""Depth of a product between two visits to y: so many rows of a panel (128 KiB in float32) stay in the L2 cache."""
+
+
+def gather_slot(taps: int, block: int) -> int:
+    """Integers of scratch that one thread needs: row starts for each tap, output starts, and four coordinates."""
+    return -(-((taps + 5) * block) // 8) * 8
+
+
+def grad_slot() -> int:
+    return 16
+
+
+@serial
+def _locate(scratch, slot, block, first, count, grid, source, target):  # type: ignore[no-untyped-def]
+    """Write base, d, h, w (of the source) and the output start of `count` pixels from `first` on into the slot."""
+    _n, grid_d, grid_h, grid_w = grid
+    in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
+    out_d, out_h, out_w, out_pitch, at_d, at_h, at_w, jump_d, jump_h, jump_w = target
+    rest = first
+    w = rest % grid_w
+    rest //= grid_w
+    h = rest % grid_h
+    rest //= grid_h
+    d = rest % grid_d
+    image = rest // grid_d
+    for i in range(count):
+        source_d, source_h, source_w = d * step_d, h * step_h, w * step_w
+        scratch[slot + i] = (((image * in_d + source_d) * in_h + source_h) * in_w + source_w) * pitch
+        scratch[slot + block + i] = source_d
+        scratch[slot + 2 * block + i] = source_h
+        scratch[slot + 3 * block + i] = source_w
+        row = (image * out_d + at_d + d * jump_d) * out_h + at_h + h * jump_h
+        scratch[slot + 4 * block + i] = (row * out_w + at_w + w * jump_w) * out_pitch
+        w += 1
+        if w == grid_w:
+            w = 0
+            h += 1
+            if h == grid_h:
+                h = 0
+                d += 1
+                if d == grid_d:
+                    d = 0
+                    image += 1
+
+
+@serial
+def _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside):  # type: ignore[no-untyped-def]
+    """Write the start in x of every pixel's row for one tap; `outside` where the tap falls off the picture."""
+    in_d, in_h, in_w, pitch, _run, _sd, _sh, _sw = source
+    move_d, move_h, move_w = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
+    move = ((move_d * in_h + move_h) * in_w + move_w) * pitch
+    table = slot + (5 + tap) * block
+    for i in range(count):
+        d = scratch[slot + block + i] + move_d
+        h = scratch[slot + 2 * block + i] + move_h
+        w = scratch[slot + 3 * block + i] + move_w
+        inside = (d >= 0) & (d < in_d) & (h >= 0) & (h < in_h) & (w >= 0) & (w < in_w)
+        scratch[table + i] = scratch[slot + i] + move if inside else outside
+    for i in range(count, padded):
+        scratch[table + i] = outside
+
+
+@serial
+def _multiply(tile, row, x, table, at, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot):  # type: ignore[no-untyped-def]
+    """One tile: the product of gathered pixels and a weight panel over taps tap0..tap1 and channels c0..c1, spilled."""
+    width = len(row) * simd.lanes(x)
+    for tap in range(tap0, tap1):
+        starts = simd.tile_starts(tile, row, table, at + tap * block)
+        weight = panel + (taps[4 * tap + 3] * run + c0) * width
+        for c in range(c0, c1):
+            tile = simd.tile_fma(tile, x, starts, c, simd.tile_row(row, w, weight))
+            weight += width
+    simd.tile_spill(tile, spill, spot)
+
+
+@serial
+def _finish(row, spill, spot, bias, residual, y, scratch, at, rows, column, columns, first, last, low, high):  # type: ignore[no-untyped-def]
+    """Add a spilled tile to y (or, on the first visit, to the bias); on the last, add the residual and clamp."""
+    lanes = simd.lanes(y)
+    vecs = len(row)
+    for r in range(rows):
+        start = scratch[at + r] + column
+        for v in range(vecs):
+            left = columns - v * lanes
+            if left <= 0:
+                break
+            value = simd.load(spill, spot + (r * vecs + v) * lanes)
+            place = start + v * lanes
+            if not first:
+                value = simd.add(value, simd.load_first(y, place, left))
+            elif bias.size > 0:
+                value = simd.add(value, simd.load_first(bias, column + v * lanes, left))
+            if last:
+                if residual.size > 0:
+                    value = simd.add(value, simd.load_first(residual, place, left))
+                value = simd.clamp(value, low, high)
+            simd.store_first(y, place, value, left)
+
+
+@serial
+def _gather_panel(
+    tile, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source, panel, column, columns, low, high
+):  # type: ignore[no-untyped-def]
+    """All pixels of a block by one weight panel."""
+    run = source[4]
+    tap_count = taps.size // 4
+    rows = len(tile) // len(row)
+    channels = max(min(run, CHANNEL_BLOCK), 1)
+    group = max(DEPTH_BLOCK // channels, 1)
+    tap0 = 0
+    while True:
+        tap1 = min(tap0 + group, tap_count)
+        c0 = 0
+        while True:
+            c1 = min(c0 + channels, run)
+            first = tap0 == 0 and c0 == 0
+            last = tap1 == tap_count and c1 == run
+            for i in range(0, count, rows):
+                table = slot + 5 * block + i
+                _multiply(tile, row, x, scratch, table, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot)
+                left = min(rows, count - i)
+                at = slot + 4 * block + i
+                _finish(row, spill, spot, bias, residual, y, scratch, at, left, column, columns, first, last, low, high)
+            c0 = c1
+            if c0 >= run:
+                break
+        tap0 = tap1
+        if tap0 >= tap_count:
+            break
+
+
+@serial
+def _gather_task(
+    task, x, w, bias, residual, y, taps, zeros, scratch, spill, thread, grid, source, target, weights, schedule, low, high
+):  # type: ignore[no-untyped-def]
+    """One block of pixels by one range of panels of one group."""
+    groups, channels, all_taps = weights
+    block, panel_group = schedule
+    run = source[4]
+    lanes = simd.lanes(y)
+    vecs = 1 if channels <= lanes else PANEL_VECS
+    width = vecs * lanes
+    panels = (channels + width - 1) // width
+    ranges = (panels + panel_group - 1) // panel_group
+    pixels = grid[0] * grid[1] * grid[2] * grid[3]
+    first_panel = task % ranges * panel_group
+    group = task // ranges % groups
+    first = task // ranges // groups * block
+    count = min(block, pixels - first)
+    tap_count = taps.size // 4
+    slot = thread * ((((tap_count + 5) * block + 7) // 8) * 8)
+    spot = thread * ROWS * PANEL_VECS * lanes
+    padded = (count + ROWS - 1) // ROWS * ROWS
+    outside = simd.distance(x, zeros) - group * run
+    _locate(scratch, slot, block, first, count, grid, source, target)
+    for i in range(count):
+        scratch[slot + i] += group * run
+    for tap in range(tap_count):
+        _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside + group * run)
+    for panel in range(first_panel, min(first_panel + panel_group, panels)):
+        start = (group * panels + panel) * all_taps * run * width
+        column = group * channels + panel * width
+        columns = min(width, channels - panel * width)
+        if vecs == 1:
+            tile, row = simd.tile_zeros(y, ROWS, 1), simd.tile_zeros(y, 1, 1)
+            _gather_panel(
+                tile, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source, start, column,
+                columns, low, high,
+            )  # fmt: skip
+        else:
+            wide_tile, wide_row = simd.tile_zeros(y, ROWS, PANEL_VECS), simd.tile_zeros(y, 1, PANEL_VECS)
+            _gather_panel(
+                wide_tile, wide_row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source, start,
+                column, columns, low, high,
+            )  # fmt: skip
+
+
+@kernel
+def conv_gather(x, w, bias, residual, y, taps, zeros, scratch, spill, grid, source, target, weights, schedule, low, high):  # type: ignore[no-untyped-def]
+    """y[pixel, :] = clamp(bias + residual[pixel, :] + sum over taps of x[pixel moved by the tap, :] @ w[tap], low, high).
+
+    x, y, residual: activations, channels last; bias (channels); bias and residual may be empty. y is overwritten.
+    w: packed weights. taps: int64, four for each tap: its move (d, h, w) in the source, and its number in w.
+    zeros: at least `run` zeros, read where a tap falls off the picture.
+    scratch (int64), spill: a slot for each thread.
+    grid: (n, d, h, w), the pixels to compute. source: (d, h, w, pitch, run, step d, h, w): extent of x, elements from pixel to
+    pixel, elements that a tap takes, and the move in x from one pixel of the grid to the next.
+    target: (d, h, w, pitch, first d, h, w, step d, h, w): extent of y, and where in it the grid lies.
+    weights: (groups, output channels a group, taps in w). schedule: (pixels in a block, panels in a task).
+    """
+    groups, channels, _taps = weights
+    block, panel_group = schedule
+    lanes = simd.lanes(y)
+    width = lanes if channels <= lanes else PANEL_VECS * lanes
+    panels = (channels + width - 1) // width
+    ranges = (panels + panel_group - 1) // panel_group
+    blocks = (grid[0] * grid[1] * grid[2] * grid[3] + block - 1) // block
+    for task in prange(blocks * groups * ranges):
+        _gather_task(
+            task, x, w, bias, residual, y, taps, zeros, scratch, spill, get_thread_id(), grid, source, target, weights,
+            schedule, low, high,
+        )  # fmt: skip
+
+
+# --- gradient by the weights --------------------------------------------------------------------------------------------
+
+
+@serial
+def _correlate(tile, row, x, dy, starts, x_at, x_step, dy_at, dy_step, count, columns):  # type: ignore[no-untyped-def]
+    """tile[c, o] += sum over `count` neighbouring pixels of x[pixel, c] * dy[pixel, o]."""
+    for _ in range(count):
+        tile = simd.tile_fma(tile, x, starts, x_at, simd.tile_row_first(row, dy, dy_at, columns))
+        x_at += x_step
+        dy_at += dy_step
+    return tile
+
+
+@serial
+def _grad_tile(tile, row, x, dy, dw, starts, line0, line1, move, source, outer, x_base, dy_base, columns, place, spill, spot, rows):  # type: ignore[no-untyped-def]
+    """One tile of one tap over the output lines line0..line1, added to dw at `place` (set there, on the first lines)."""
+    in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
+    _n, out_d, out_h, out_w, out_pitch = outer
+    move_d, move_h, move_w = move
+    lanes = simd.lanes(x)
+    width = len(row) * lanes
+    # The first and the last column of the output whose tap meets the picture.
+    w0 = max(0, (-move_w + step_w - 1) // step_w)
+    w1 = min(out_w, (in_w - 1 - move_w) // step_w + 1)
+    for line in range(line0, line1):
+        h = line % out_h * step_h + move_h
+        d = line // out_h % out_d * step_d + move_d
+        image = line // out_h // out_d
+        if 0 <= h < in_h and 0 <= d < in_d and w1 > w0:
+            x_at = (((image * in_d + d) * in_h + h) * in_w + w0 * step_w + move_w) * pitch + x_base
+            dy_at = (line * out_w + w0) * out_pitch + dy_base
+            tile = _correlate(tile, row, x, dy, starts, x_at, step_w * pitch, dy_at, out_pitch, w1 - w0, columns)
+    simd.tile_spill(tile, spill, spot)
+    for i in range(rows * len(row)):
+        value = simd.load(spill, spot + i * lanes)
+        if line0 > 0:
+            value = simd.add(value, simd.load(dw, place + i * lanes))
+        simd.store(dw, place + i * lanes, value)
+    return width
+
+
+@serial
+def _grad_part(part, parts, x, dy, dw, taps, scratch, spill, thread, source, outer, weights, lines):  # type: ignore[no-untyped-def]
+    """A share of the tiles of dw; every line of the output is visited, a block of lines at a time."""
+    groups, channels, _all = weights
+    run = source[4]
+    n, out_d, out_h, _out_w, _out_pitch = outer
+    lanes = simd.lanes(x)
+    vecs = 1 if channels <= lanes else PANEL_VECS
+    width = vecs * lanes
+    panels = (channels + width - 1) // width
+    tap_count = taps.size // 4
+    tiles = (run + GRAD_ROWS - 1) // GRAD_ROWS
+    total = groups * panels * tap_count * tiles
+    first, last = total * part // parts, total * (part + 1) // parts
+    spot = thread * GRAD_ROWS * PANEL_VECS * lanes
+    slot = thread * 16
+    all_lines = n * out_d * out_h
+    for line0 in range(0, all_lines, lines):
+        line1 = min(line0 + lines, all_lines)
+        for item in range(first, last):
+            c0 = item % tiles * GRAD_ROWS
+            tap = item // tiles % tap_count
+            panel = item // tiles // tap_count % panels
+            group = item // tiles // tap_count // panels
+            for r in range(GRAD_ROWS):
+                scratch[slot + r] = min(c0 + r, run - 1)
+            rows = min(GRAD_ROWS, run - c0)
+            move = (taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2])
+            column = group * channels + panel * width
+            columns = min(width, channels - panel * width)
+            place = (((group * panels + panel) * tap_count + taps[4 * tap + 3]) * run + c0) * width
+            if vecs == 1:
+                tile, row = simd.tile_zeros(x, GRAD_ROWS, 1), simd.tile_zeros(x, 1, 1)
+                starts = simd.tile_starts(tile, row, scratch, slot)
+                _grad_tile(
+                    tile, row, x, dy, dw, starts, line0, line1, move, source, outer, group * run, column, columns, place,
+                    spill, spot, rows,
+                )  # fmt: skip
+            else:
+                wide_tile, wide_row = simd.tile_zeros(x, GRAD_ROWS, PANEL_VECS), simd.tile_zeros(x, 1, PANEL_VECS)
+                starts = simd.tile_starts(wide_tile, wide_row, scratch, slot)
+                _grad_tile(
+                    wide_tile, wide_row, x, dy, dw, starts, line0, line1, move, source, outer, group * run, column, columns,
+                    place, spill, spot, rows,
+                )  # fmt: skip
+
+
+@kernel
+def conv_weight_grad(x, dy, dw, taps, scratch, spill, source, outer, weights, schedule):  # type: ignore[no-untyped-def]
+    """dw[tap, c, o] = sum over pixels of x[pixel moved by the tap, c] * dy[pixel, o], packed as the weights are.
+
+    x, dy: activations, channels last. taps, source, weights: as in conv_gather's forward call. outer: (n, d, h, w, pitch) of dy.
+    schedule: (lines of the output in a block, shares of dw that run in parallel). Each element of dw is summed by one thread in an
+    order that depends on neither number of threads nor shares.
+    """
+    lines, parts = schedule
+    for part in prange(parts):
+        _grad_part(part, parts, x, dy, dw, taps, scratch, spill, get_thread_id(), source, outer, weights, lines)

@@ -1,0 +1,377 @@
+"""Explicit SIMD for Numba: a vector type, and the few operations that the kernels are written with.
+
+`Vec` is a Numba value that lives in one SIMD register (LLVM ``<lanes x float>``). Kernels load, multiply and store vectors in
+plain Python syntax; LLVM turns each operation into one instruction. A *tile* is a tuple of vectors that stays in registers
+across a loop, which is what a matrix product needs.
+
+Nothing here checks bounds: a caller proves its indices, and the tests run every kernel between poisoned guard bands.
+Indices count elements of the array they are given, from its first element.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+from nbcnn.kernels.cpu.width import WIDTH_BYTES
+
+__all__ = [
+    "add",
+    "broadcast",
+    "clamp",
+    "distance",
+    "fma",
+    "lanes",
+    "load",
+    "load_first",
+    "mul",
+    "prefetch",
+    "store",
+    "store_first",
+    "sub",
+    "sum_lanes",
+    "tile_fma",
+    "tile_row",
+    "tile_row_first",
+    "tile_spill",
+    "tile_starts",
+    "tile_zeros",
+]
+
+
+class VecType(types.Type):
+    """The Numba type of a SIMD register: `count` lanes of `element`."""
+
+    def __init__(self, element: types.Type, count: int) -> None:
+        self.element = element
+        self.count = count
+        super().__init__(name=f"Vec({element} x {count})")
+
+    @property
+    def key(self):  # type: ignore[no-untyped-def]
+        return (self.element, self.count)
+
+
+@register_model(VecType)
+class VecModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):  # type: ignore[no-untyped-def]
+        element = dmm.lookup(fe_type.element).get_value_type()
+        super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.count))
+
+
+def lanes_of(element: types.Type) -> int:
+    """How many elements of this type one register holds."""
+    return WIDTH_BYTES // (element.bitwidth // 8)
+
+
+def vec_of(array: types.Array) -> VecType:
+    return VecType(array.dtype, lanes_of(array.dtype))
+
+
+def _pointer(context, builder, array_type, array, index, vector: bool = True):  # type: ignore[no-untyped-def]
+    data = cgutils.create_struct_proxy(array_type)(context, builder, value=array).data
+    element = builder.gep(data, [index])
+    if not vector:
+        return element
+    return builder.bitcast(element, context.get_value_type(vec_of(array_type)).as_pointer())
+
+
+def _call(builder, name: str, result, args):  # type: ignore[no-untyped-def]
+    """Call an LLVM intrinsic by its mangled name (llvmlite's own helper refuses vector types)."""
+    kind = ir.FunctionType(result, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+def _suffix(kind: VecType) -> str:
+    return f"v{kind.count}f{kind.element.bitwidth}"
+
+
+def _splat(builder, value, count: int):  # type: ignore[no-untyped-def]
+    kind = ir.VectorType(value.type, count)
+    i32 = ir.IntType(32)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, i32(0))
+    zeros = ir.Constant(ir.VectorType(i32, count), [0] * count)
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
+
+
+def _first_mask(builder, length, count: int):  # type: ignore[no-untyped-def]
+    """A mask whose lane i is set where i < length (any length, also negative or beyond the lanes)."""
+    i64 = ir.IntType(64)
+    lane = ir.Constant(ir.VectorType(i64, count), list(range(count)))
+    return builder.icmp_signed("<", lane, _splat(builder, length, count))
+
+
+def _fma(builder, kind: VecType, a, b, c):  # type: ignore[no-untyped-def]
+    return _call(builder, f"llvm.fma.{_suffix(kind)}", c.type, [a, b, c])
+
+
+def _aligned_load(builder, pointer, itemsize: int):  # type: ignore[no-untyped-def]
+    value = builder.load(pointer)
+    value.align = itemsize
+    return value
+
+
+@intrinsic
+def lanes(typingctx, array):  # type: ignore[no-untyped-def]
+    """lanes(array): the number of elements of its type in one register, a compile-time constant."""
+    count = lanes_of(array.dtype)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return ir.IntType(64)(count)
+
+    return types.int64(array), codegen
+
+
+@intrinsic
+def load(typingctx, array, index):  # type: ignore[no-untyped-def]
+    """load(array, index): a whole register, unaligned."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        return _aligned_load(builder, pointer, array.dtype.bitwidth // 8)
+
+    return vec_of(array)(array, types.int64), codegen
+
+
+@intrinsic
+def store(typingctx, array, index, vec):  # type: ignore[no-untyped-def]
+    """store(array, index, vec): a whole register, unaligned."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        builder.store(args[2], pointer).align = array.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, vec), codegen
+
+
+def _masked_load(context, builder, array_type, array, index, length):  # type: ignore[no-untyped-def]
+    kind = vec_of(array_type)
+    vector = context.get_value_type(kind)
+    pointer = _pointer(context, builder, array_type, array, index)
+    mask = _first_mask(builder, length, kind.count)
+    align = ir.IntType(32)(kind.element.bitwidth // 8)
+    passthru = ir.Constant(vector, [0.0] * kind.count)
+    name = f"llvm.masked.load.{_suffix(kind)}.p0"
+    return _call(builder, name, vector, [pointer, align, mask, passthru])
+
+
+@intrinsic
+def load_first(typingctx, array, index, length):  # type: ignore[no-untyped-def]
+    """load_first(array, index, length): lanes below `length`, zero in the others, which are not read."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return _masked_load(context, builder, signature.args[0], *args)
+
+    return vec_of(array)(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def store_first(typingctx, array, index, vec, length):  # type: ignore[no-untyped-def]
+    """store_first(array, index, vec, length): only lanes below `length` are written."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        kind = vec_of(array)
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        mask = _first_mask(builder, args[3], kind.count)
+        align = ir.IntType(32)(kind.element.bitwidth // 8)
+        name = f"llvm.masked.store.{_suffix(kind)}.p0"
+        _call(builder, name, ir.VoidType(), [args[2], pointer, align, mask])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, vec, types.int64), codegen
+
+
+@intrinsic
+def broadcast(typingctx, array, value):  # type: ignore[no-untyped-def]
+    """broadcast(array, value): a register of array's type with `value` in every lane."""
+    kind = vec_of(array)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return _splat(builder, args[1], kind.count)
+
+    return kind(array, array.dtype), codegen
+
+
+def _arithmetic(method: str):  # type: ignore[no-untyped-def]
+    def typing(typingctx, a, b):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return getattr(builder, method)(args[0], args[1])
+
+        return a(a, a), codegen
+
+    typing.__name__ = typing.__qualname__ = method
+    return intrinsic(typing)
+
+
+add = _arithmetic("fadd")
+sub = _arithmetic("fsub")
+mul = _arithmetic("fmul")
+
+
+@intrinsic
+def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
+    """fma(a, b, c): a * b + c with one rounding."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return _fma(builder, a, *args)
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def clamp(typingctx, vec, low, high):  # type: ignore[no-untyped-def]
+    """clamp(vec, low, high): each lane held between two scalars; NaN stays NaN."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        low_vec = _splat(builder, args[1], vec.count)
+        high_vec = _splat(builder, args[2], vec.count)
+        floor = builder.select(builder.fcmp_ordered("<", args[0], low_vec), low_vec, args[0])
+        return builder.select(builder.fcmp_ordered(">", floor, high_vec), high_vec, floor)
+
+    return vec(vec, vec.element, vec.element), codegen
+
+
+@intrinsic
+def sum_lanes(typingctx, vec):  # type: ignore[no-untyped-def]
+    """sum_lanes(vec): the lanes added up pairwise, always in the same order."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        i32 = ir.IntType(32)
+        parts = [builder.extract_element(args[0], i32(i)) for i in range(vec.count)]
+        while len(parts) > 1:
+            half = len(parts) // 2
+            parts = [builder.fadd(parts[i], parts[i + half]) for i in range(half)]
+        return parts[0]
+
+    return vec.element(vec), codegen
+
+
+@intrinsic
+def distance(typingctx, origin, target):  # type: ignore[no-untyped-def]
+    """distance(origin, target): the index at which `target`'s first element lies, counted from `origin`'s."""
+    size = origin.dtype.bitwidth // 8
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        i64 = ir.IntType(64)
+        first, second = (
+            builder.ptrtoint(cgutils.create_struct_proxy(t)(context, builder, value=a).data, i64)
+            for t, a in zip(signature.args, args, strict=True)
+        )
+        return builder.sdiv(builder.sub(second, first), i64(size))
+
+    return types.int64(origin, target), codegen
+
+
+@intrinsic
+def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]
+    """prefetch(array, index): ask for the cache line of this element; any index is harmless."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], vector=False)
+        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        i32 = ir.IntType(32)
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, i32(0), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+# --- tiles: rows x vectors of registers, kept as one flat tuple, row by row ---------------------------------------------
+#
+# A kernel makes its tile once with tile_zeros and hands it on, together with one row of it. Their types carry the size of the
+# tile, so that one source serves every size.
+
+
+@intrinsic(prefer_literal=True)
+def tile_zeros(typingctx, array, rows, vecs):  # type: ignore[no-untyped-def]
+    """tile_zeros(array, rows, vecs): rows * vecs registers of zeros (rows and vecs are literals)."""
+    kind = types.UniTuple(vec_of(array), rows.literal_value * vecs.literal_value)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        vector = context.get_value_type(kind.dtype)
+        zero = ir.Constant(vector, [0.0] * kind.dtype.count)
+        return context.make_tuple(builder, kind, [zero] * kind.count)
+
+    return kind(array, rows, vecs), codegen
+
+
+@intrinsic
+def tile_row(typingctx, row, array, index):  # type: ignore[no-untyped-def]
+    """tile_row(row, array, index): as many neighbouring registers as `row` has, from array[index] on."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        regs = []
+        for i in range(row.count):
+            at = builder.add(args[2], ir.IntType(64)(i * row.dtype.count))
+            pointer = _pointer(context, builder, signature.args[1], args[1], at)
+            regs.append(_aligned_load(builder, pointer, array.dtype.bitwidth // 8))
+        return context.make_tuple(builder, row, regs)
+
+    return row(row, array, types.int64), codegen
+
+
+@intrinsic
+def tile_row_first(typingctx, row, array, index, length):  # type: ignore[no-untyped-def]
+    """tile_row_first(row, array, index, length): as tile_row, but zero from element `length` on, where nothing is read."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        regs = []
+        for i in range(row.count):
+            start = ir.IntType(64)(i * row.dtype.count)
+            at, left = builder.add(args[2], start), builder.sub(args[3], start)
+            regs.append(_masked_load(context, builder, signature.args[1], args[1], at, left))
+        return context.make_tuple(builder, row, regs)
+
+    return row(row, array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def tile_starts(typingctx, tile, row, table, index):  # type: ignore[no-untyped-def]
+    """tile_starts(tile, row, table, index): one integer of `table` for each row of the tile, from table[index] on."""
+    kind = types.UniTuple(types.int64, tile.count // row.count)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        at = [builder.add(args[3], ir.IntType(64)(i)) for i in range(kind.count)]
+        table_type = signature.args[2]
+        starts = [builder.load(_pointer(context, builder, table_type, args[2], i, vector=False)) for i in at]
+        return context.make_tuple(builder, kind, starts)
+
+    return kind(tile, row, table, types.int64), codegen
+
+
+@intrinsic
+def tile_fma(typingctx, tile, x, starts, offset, b):  # type: ignore[no-untyped-def]
+    """tile_fma(tile, x, starts, offset, b): tile[r, v] += x[starts[r] + offset] * b[v], the inner step of a product.
+
+    starts: one index into x for each row; b: a tuple of registers; tile: rows * vecs registers.
+    """
+    vec = tile.dtype
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        acc = cgutils.unpack_tuple(builder, args[0], tile.count)
+        rows = cgutils.unpack_tuple(builder, args[2], starts.count)
+        regs = cgutils.unpack_tuple(builder, args[4], b.count)
+        out = []
+        for r, start in enumerate(rows):
+            at = builder.add(start, args[3])
+            pointer = _pointer(context, builder, signature.args[1], args[1], at, vector=False)
+            value = _splat(builder, _aligned_load(builder, pointer, x.dtype.bitwidth // 8), vec.count)
+            out += [_fma(builder, vec, value, reg, acc[r * b.count + v]) for v, reg in enumerate(regs)]
+        return context.make_tuple(builder, tile, out)
+
+    return tile(tile, x, starts, types.int64, b), codegen
+
+
+@intrinsic
+def tile_spill(typingctx, tile, array, index):  # type: ignore[no-untyped-def]
+    """tile_spill(tile, array, index): write the whole tile to memory, row by row."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        for i, reg in enumerate(cgutils.unpack_tuple(builder, args[0], tile.count)):
+            at = builder.add(args[2], ir.IntType(64)(i * tile.dtype.count))
+            pointer = _pointer(context, builder, signature.args[1], args[1], at)
+            builder.store(reg, pointer).align = array.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(tile, array, types.int64), codegen

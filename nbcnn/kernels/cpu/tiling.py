@@ -1,0 +1,40 @@
+"""The shape of a register tile, and the packed weight layout that goes with it.
+
+A tile is `ROWS` pixels by `PANEL_VECS` registers of output channels: 28 accumulators of AVX-512's 32 registers, 12 of AVX2's 16.
+14 divides or nearly divides the row counts of common networks (14, 28, 56, 112, 224). Weight gradients use `GRAD_ROWS` input
+channels instead: 13 * 5 = 65 is the closest cover of 64 (and 128, 256, 512) that fits the registers.
+
+Packed weights are (group, panel, tap, input channel, lane): a panel is as many output channels as a tile row holds, the last
+one filled up with zeros.
+"""
+
+from __future__ import annotations
+
+from nbcnn.kernels.cpu.width import REGISTERS, WIDTH_BYTES
+
+__all__ = ["GRAD_ROWS", "PANEL_VECS", "ROWS", "lanes", "packed_size", "panel_vecs", "panel_width"]
+
+PANEL_VECS = 2
+ROWS = 14 if REGISTERS == 32 else 6
+GRAD_ROWS = 13 if REGISTERS == 32 else 6
+
+
+def lanes(itemsize: int) -> int:
+    """Elements of this many bytes in one register."""
+    return WIDTH_BYTES // itemsize
+
+
+def panel_vecs(channels: int, itemsize: int) -> int:
+    """Registers in a panel of a layer with so many output channels (of one group)."""
+    return 1 if channels <= lanes(itemsize) else PANEL_VECS
+
+
+def panel_width(channels: int, itemsize: int) -> int:
+    """Output channels in one panel."""
+    return panel_vecs(channels, itemsize) * lanes(itemsize)
+
+
+def packed_size(groups: int, channels: int, taps: int, run: int, itemsize: int) -> int:
+    """Elements of packed weights: `channels` output and `run` input channels a group."""
+    width = panel_width(channels, itemsize)
+    return groups * -(-channels // width) * width * taps * run

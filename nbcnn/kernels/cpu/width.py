@@ -1,0 +1,36 @@
+"""The SIMD width that the kernels are generated for: the host's, or the one that ``NBCNN_SIMD`` asks for.
+
+``NBCNN_SIMD`` may be 512 (AVX-512), 256 (AVX2) or 128 (SSE, NEON and anything else), in bits; never more than the host has.
+It is read once, when the first kernel module is imported: a process runs one width.
+"""
+
+from __future__ import annotations
+
+import os
+
+from llvmlite import binding
+
+__all__ = ["REGISTERS", "WIDTH_BYTES", "host_width"]
+
+
+def host_width() -> int:
+    """The widest SIMD registers, in bytes, that this processor computes with at full speed."""
+    features = binding.get_host_cpu_features()
+    if features.get("avx512f") and features.get("avx512vl") and features.get("avx512dq"):
+        return 64
+    return 32 if features.get("avx2") and features.get("fma") else 16
+
+
+def _chosen_width() -> int:
+    asked = os.environ.get("NBCNN_SIMD", "")
+    host = host_width()
+    if not asked:
+        return host
+    if asked not in ("128", "256", "512") or int(asked) // 8 > host:
+        raise ValueError(f"NBCNN_SIMD={asked!r}: this machine runs 128 up to {host * 8} (bits, powers of two)")
+    return int(asked) // 8
+
+
+WIDTH_BYTES: int = _chosen_width()
+REGISTERS: int = 32 if host_width() == 64 else 16
+"""How many vector registers there are (AVX-512 has 32, at its narrower widths too)."""
