@@ -45,8 +45,7 @@ def imported(file: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}:{node.lineno}: a relative import"
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:  # in nbcnn the linter bans relative ones
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
