@@ -40,13 +40,21 @@ def part(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def for_types_only(node: ast.AST) -> bool:
+    """Whether this is an `if TYPE_CHECKING:`, whose body never runs."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
 def imported(file: Path) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of every import, at any depth; `from a import b` gives a.b, whether b is a module or not."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
+    """Line and dotted name of every import that may run; `from a import b` gives a.b, whether b is a module or not."""
+    waiting: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"), str(file))]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:  # in nbcnn the linter bans relative ones
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        waiting.extend(node.orelse if for_types_only(node) else ast.iter_child_nodes(node))
 
 
 def complaint(here: str, name: str) -> str | None:
@@ -79,6 +87,14 @@ def complaint(here: str, name: str) -> str | None:
 )
 def test_complaint(here: str, name: str, allowed: bool) -> None:
     assert (complaint(here, name) is None) is allowed
+
+
+def test_imported_sees_what_may_run(tmp_path: Path) -> None:
+    file = tmp_path / "some.py"
+    file.write_text(
+        "if TYPE_CHECKING:\n    import a\nelse:\n    import b\ndef f():\n    from c.d import e as g\nfrom . import h\n"
+    )
+    assert set(imported(file)) == {(4, "b"), (6, "c.d.e")}
 
 
 def test_imports_go_one_way() -> None:
