@@ -37,10 +37,10 @@ def read_npz(path: str | Path, preprocessing: Preprocessing | None = None) -> tu
 
 def _arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise DataError(f"{path}: holds a single array, not a .npz archive with x and y: save it with np.savez")
-        with loaded:
+        with Path(path).open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise DataError(f"{path}: holds a single array, not a .npz archive with x and y: save it with np.savez")
             return {key: loaded[key] for key in loaded.files}
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a whole .npz archive of plain arrays ({error})") from None

@@ -104,7 +104,8 @@ def _open(path: str | Path) -> Image:
 
 def _corrupt(path: str | Path, error: Exception) -> DataError:
     why = "not a picture that Pillow knows" if type(error).__name__ == "UnidentifiedImageError" else str(error)
-    return DataError(f"{path}: not a whole picture ({why or type(error).__name__}): replace or remove it")
+    why = why.partition("\n")[0] or type(error).__name__
+    return DataError(f"{path}: not a whole picture ({why}): replace or remove it")
 
 
 def _check_array(picture: np.ndarray) -> None:

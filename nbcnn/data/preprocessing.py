@@ -28,8 +28,8 @@ class Preprocessing:
     channels: 1 (gray) or 3 (colour); pictures are converted.
     bgr: reverse the channels from red, green, blue to blue, green, red.
     scale: divide the pixels 0..255 by 255.
-    mean, std: subtracted, then divided by; one number, or one a channel in the order in which the network takes them,
-        and in the units that `scale` leaves.
+    mean, std: subtracted, then divided by; one number for all channels, or one each in the order in which the network
+        takes them, and in the units that `scale` leaves.
     layout: "NCHW" (ONNX's own) or "NHWC".
     """
 
