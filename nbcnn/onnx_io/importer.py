@@ -1,0 +1,109 @@
+"""ONNX to Graph, leaving nothing out.
+
+What the engine uses becomes plain data. The rest (doc strings, producer, functions, quantization notes, ...) stays in
+the `origin` fields: Graph.origin is the ModelProto (the GraphProto for a sub-graph), Node.origin and Value.origin are
+parts of it. Its tensors are cut down to shells, so that no weight is held twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+from nbcnn.errors import ModelError
+from nbcnn.graph import Graph, Node, Value
+from nbcnn.onnx_io.attributes import read_attribute
+from nbcnn.onnx_io.external import locate, read_external, tensors_of
+from nbcnn.onnx_io.sources import Source, check, open_model
+from nbcnn.onnx_io.tensors import cut, from_sparse, is_external, read_inline
+from nbcnn.onnx_io.values import read_value
+
+__all__ = ["read_domain", "read_model"]
+
+
+def read_model(source: Source) -> Graph:
+    """Read an ONNX model from a path, from the bytes of a file, or from a ModelProto (which is left as it is).
+
+    Raises FileError when the file, or a file of weights beside it, is missing or cannot be read, and ModelError when
+    it is not ONNX, cut short, or refused by onnx's checker.
+    """
+    model, path = open_model(source)
+    label = str(path or "the model")
+    for tensor in tensors_of(model.graph):
+        if is_external(tensor):
+            locate(tensor, path)
+    check(path or model, label)
+    try:
+        arrays = [take_payload(tensor, path) for tensor in tensors_of(model.graph)]
+        # protobuf frees memory only with the whole message: a copy without the weights, and the message goes.
+        model = ModelProto.FromString(model.SerializeToString())
+        return read(model, iter(arrays))
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from error
+
+
+def take_payload(tensor: TensorProto, path: Path | None) -> np.ndarray:
+    """The tensor's array; the tensor is left as a shell."""
+    array = read_external(tensor, path) if is_external(tensor) else read_inline(tensor)
+    cut(tensor)
+    return array
+
+
+def read(model: ModelProto, arrays: Iterator[np.ndarray]) -> Graph:
+    """The graph of a model of shells, whose arrays come in the order of `tensors_of`."""
+    graph = read_graph(model.graph, arrays)
+    graph.opset = {read_domain(entry.domain): entry.version for entry in model.opset_import}
+    graph.metadata = {entry.key: entry.value for entry in model.metadata_props}
+    graph.origin = model
+    return graph
+
+
+def read_graph(proto: GraphProto, arrays: Iterator[np.ndarray]) -> Graph:
+    initializers = {tensor.name: next_array(tensor, arrays) for tensor in proto.initializer}
+    initializers |= {sparse.values.name: from_sparse(sparse) for sparse in proto.sparse_initializer}
+    inputs, outputs = [read_value(info) for info in proto.input], [read_value(info) for info in proto.output]
+    nodes = [read_node(node, arrays) for node in proto.node]
+    values = {name: Value(name) for node in nodes for name in node.outputs if name}
+    values |= {info.name: read_value(info) for info in proto.value_info}
+    return Graph(
+        name=proto.name,
+        nodes=nodes,
+        inputs=[value for value in inputs if value.name not in initializers],
+        outputs=outputs,
+        initializers=initializers,
+        values=values | {value.name: value for value in (*inputs, *outputs)},
+        doc=proto.doc_string,
+        origin=proto,
+    )
+
+
+def read_node(proto: NodeProto, arrays: Iterator[np.ndarray]) -> Node:
+    return Node(
+        op=proto.op_type,
+        inputs=list(proto.input),
+        outputs=list(proto.output),
+        attrs={
+            entry.name: read_attribute(
+                entry, lambda tensor: next_array(tensor, arrays), lambda graph: read_graph(graph, arrays)
+            )
+            for entry in proto.attribute
+        },
+        name=proto.name,
+        domain=read_domain(proto.domain),
+        origin=proto,
+    )
+
+
+def next_array(shell: TensorProto, arrays: Iterator[np.ndarray]) -> np.ndarray:
+    array = next(arrays)
+    if array.shape != tuple(shell.dims):
+        raise AssertionError(f"the walk over tensors lost its order at {shell.name!r}")
+    return array
+
+
+def read_domain(domain: str) -> str:
+    """ONNX's own operators have two names for their domain."""
+    return "" if domain == "ai.onnx" else domain

@@ -1,0 +1,119 @@
+"""Saving a model so that the old file is whole until the new one is whole.
+
+Everything is written, flushed to the disk and checked in a folder of its own beside the target, then moved in place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
+from onnx import TensorProto
+
+from nbcnn.errors import FileError, ModelError
+from nbcnn.graph import Graph
+from nbcnn.onnx_io.exporter import Store, model_proto
+from nbcnn.onnx_io.external import DataFile
+from nbcnn.onnx_io.sources import check, reason
+from nbcnn.onnx_io.tensors import fill, is_external
+
+__all__ = ["write_model"]
+
+PROTOBUF_LIMIT = 2**31 - 2**24
+"""The most bytes of weights that go into one file: protobuf ends at 2 GiB, and the rest of the model needs room."""
+
+SMALL = 1024
+"""Tensors of fewer bytes stay in the model file, where readers look for shapes and scalars (onnx's own threshold)."""
+
+
+def write_model(graph: Graph, path: str | os.PathLike[str], *, external: bool | None = None) -> None:
+    """Write a graph as an ONNX file.
+
+    external: True puts the weights into `<path>.data` beside it, False all into the file, None keeps to what the
+    model had when it was read (and puts them beside it when they would not fit into one file).
+
+    An old file at `path` stays whole until the new one is whole and has passed onnx's checker. Raises FileError when
+    the file cannot be written, ModelError when the graph is not valid.
+    """
+    target = Path(path)
+    data = DataFile(target.name + ".data")
+    if target.exists() and not target.is_file():
+        raise FileError(f"{target}: cannot be written: it is not a file")
+    if not target.parent.is_dir():
+        raise FileError(f"{target}: cannot be written: there is no folder {target.parent}")
+    content = serialize(graph, chooser(graph, data, external))
+    try:
+        with staging(target) as folder:
+            write_file(folder / target.name, [content])
+            del content
+            names = [target.name]
+            if data.arrays:
+                write_file(folder / data.location, data.chunks())
+                names.insert(0, data.location)
+            check(folder / target.name, str(target))
+            move(folder, target.parent, names)
+    except OSError as error:
+        raise FileError(f"{target}: cannot be written: {error.strerror or error}; nothing was changed") from error
+
+
+def serialize(graph: Graph, store: Store) -> bytes:
+    try:
+        return model_proto(graph, store).SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise ModelError(f"graph {graph.name!r} cannot be written as ONNX: {reason(error)}") from error
+
+
+def chooser(graph: Graph, data: DataFile, external: bool | None) -> Store:
+    """The Store that decides for each tensor whether it goes into the model file or into `data`."""
+    apart = external
+    if external is None:
+        origin = graph.origin.graph.initializer if hasattr(graph.origin, "graph") else ()
+        had = any(is_external(shell) for shell in origin)
+        apart = had or sum(array.nbytes for array in graph.initializers.values()) > PROTOBUF_LIMIT
+
+    def store(shell: TensorProto, array: np.ndarray) -> TensorProto:
+        asked = array.nbytes >= SMALL or (external is None and is_external(shell))
+        return data.add(shell, array) if apart and asked and not array.dtype.hasobject else fill(shell, array)
+
+    return store
+
+
+@contextmanager
+def staging(target: Path) -> Iterator[Path]:
+    """A folder beside `target`, gone afterwards whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_file(path: Path, chunks: Iterable[bytes]) -> None:
+    with path.open("xb") as file:
+        file.writelines(chunks)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def move(source: Path, folder: Path, names: list[str]) -> None:
+    """Move files over older ones of the same names: all of them, or on an error none."""
+    moved: list[str] = []
+    try:
+        for name in names:
+            if (folder / name).exists():
+                shutil.copymode(folder / name, source / name)
+                if name != names[-1]:
+                    os.replace(folder / name, source / f"{name}.old")
+            moved.append(name)
+            os.replace(source / name, folder / name)
+    except BaseException:
+        for name in moved:
+            if (source / f"{name}.old").exists():
+                os.replace(source / f"{name}.old", folder / name)
+        raise
