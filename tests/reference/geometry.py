@@ -110,8 +110,8 @@ def windows(
     rank = len(sizes)
     strides, dilations = strides or [1] * rank, dilations or [1] * rank
     if auto_pad not in ("NOTSET", ""):
-        # With auto_pad the ONNX formulas give the same size for either ceil_mode.
-        pads, ceil_mode = auto_pads(sizes, kernel, strides, dilations, auto_pad), 0
+        # ONNX's text gives VALID the same size for either ceil_mode; its shape inference and onnxruntime round up.
+        pads = auto_pads(sizes, kernel, strides, dilations, auto_pad)
     pads = pads or [0] * (2 * rank)
     begins, ends = pads[:rank], pads[rank:]
     out = [
