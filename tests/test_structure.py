@@ -15,7 +15,7 @@ OPEN_TO = {
     "errors": set(),
     "graph": {"errors"},
     "geometry": {"errors"},
-    "ops": {"errors", "graph", "geometry", "ops"},
+    "ops": {"binder", "errors", "graph", "geometry", "kernels", "ops", "parameter"},
     "onnx_io": {"errors", "graph", "geometry", "ops", "onnx_io"},
     "kernels": {"kernels"},
 }

@@ -1,0 +1,18 @@
+"""Kernels, by backend. `load` finds one by name and imports nothing but the module that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from nbcnn.kernels.contract import KERNELS
+
+__all__ = ["load"]
+
+
+def load(backend: str, name: str) -> Callable[..., Any]:
+    """The kernel of this name; raises KeyError for one that the contract does not list."""
+    module = import_module(f"nbcnn.kernels.{backend}.{KERNELS[name]}")
+    kernel: Callable[..., Any] = getattr(module, name)
+    return kernel

@@ -64,7 +64,7 @@ def read_external(tensor: TensorProto, model: Path | None) -> np.ndarray:
     """The array (dims) of an external tensor, in its own memory."""
     path, keys, dtype = locate(tensor, model), entries(tensor), dtype_of(tensor.data_type)
     if dtype is None or dtype.hasobject:
-        raise ModelError(f"{model}: tensor {tensor.name!r} has a data type that cannot lie in another file")
+        raise ModelError(f"tensor {tensor.name!r} has a data type that cannot lie in another file")
     try:
         with path.open("rb") as file:
             file.seek(int(keys.get("offset") or 0))
@@ -75,7 +75,7 @@ def read_external(tensor: TensorProto, model: Path | None) -> np.ndarray:
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise ModelError(f"{model}: tensor {tensor.name!r} has bad external data: {error}") from error
+        raise ModelError(f"tensor {tensor.name!r} has bad external data: {error}") from error
     if count != array.nbytes:
         raise FileError(f"{path}: is cut short: tensor {tensor.name!r} has {count} of its {array.nbytes} bytes")
     return array

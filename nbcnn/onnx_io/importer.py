@@ -17,7 +17,8 @@ from nbcnn.errors import ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.onnx_io.attributes import read_attribute
 from nbcnn.onnx_io.external import locate, read_external, tensors_of
-from nbcnn.onnx_io.sources import Source, check, open_model
+from nbcnn.onnx_io.memory import trim_heap
+from nbcnn.onnx_io.sources import Source, open_model, refusal
 from nbcnn.onnx_io.tensors import cut, from_sparse, is_external, read_inline
 from nbcnn.onnx_io.values import read_value
 
@@ -30,19 +31,27 @@ def read_model(source: Source) -> Graph:
     Raises FileError when the file, or a file of weights beside it, is missing or cannot be read, and ModelError when
     it is not ONNX, cut short, or refused by onnx's checker.
     """
+    refused = refusal(source)  # first, because the checker holds copies of the weights that go before ours come
     model, path = open_model(source)
     label = str(path or "the model")
-    for tensor in tensors_of(model.graph):
-        if is_external(tensor):
-            locate(tensor, path)
-    check(path or model, label)
+    find_external(model, path)
+    if refused:
+        raise ModelError(f"{label}: onnx's checker refuses it: {refused}")
     try:
         arrays = [take_payload(tensor, path) for tensor in tensors_of(model.graph)]
         # protobuf frees memory only with the whole message: a copy without the weights, and the message goes.
         model = ModelProto.FromString(model.SerializeToString())
+        trim_heap()
         return read(model, iter(arrays))
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
+
+
+def find_external(model: ModelProto, path: Path | None) -> None:
+    """Raise FileError unless all external data can be found."""
+    for tensor in tensors_of(model.graph):
+        if is_external(tensor):
+            locate(tensor, path)
 
 
 def take_payload(tensor: TensorProto, path: Path | None) -> np.ndarray:

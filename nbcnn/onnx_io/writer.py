@@ -20,6 +20,7 @@ from nbcnn.errors import FileError, ModelError
 from nbcnn.graph import Graph
 from nbcnn.onnx_io.exporter import Store, model_proto
 from nbcnn.onnx_io.external import DataFile
+from nbcnn.onnx_io.memory import trim_heap
 from nbcnn.onnx_io.sources import check, reason
 from nbcnn.onnx_io.tensors import fill, is_external
 
@@ -58,6 +59,7 @@ def write_model(graph: Graph, path: str | os.PathLike[str], *, external: bool | 
                 names.insert(0, data.location)
             check(folder / target.name, str(target))
             move(folder, target.parent, names)
+        trim_heap()
     except OSError as error:
         raise FileError(f"{target}: cannot be written: {error.strerror or error}; nothing was changed") from error
 
@@ -102,18 +104,22 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def move(source: Path, folder: Path, names: list[str]) -> None:
-    """Move files over older ones of the same names: all of them, or on an error none."""
-    moved: list[str] = []
+    """Move files over older ones of the same names: all of them, or on an error none. The last one never is missing."""
+    moves: list[tuple[Path, Path]] = []
     try:
         for name in names:
-            if (folder / name).exists():
-                shutil.copymode(folder / name, source / name)
+            new, place = source / name, folder / name
+            if place.exists():
+                shutil.copymode(place, new)
                 if name != names[-1]:
-                    os.replace(folder / name, source / f"{name}.old")
-            moved.append(name)
-            os.replace(source / name, folder / name)
+                    moves.append(rename(place, source / f"{name}.old"))
+            moves.append(rename(new, place))
     except BaseException:
-        for name in moved:
-            if (source / f"{name}.old").exists():
-                os.replace(source / f"{name}.old", folder / name)
+        for before, after in reversed(moves):
+            os.replace(after, before)
         raise
+
+
+def rename(before: Path, after: Path) -> tuple[Path, Path]:
+    os.replace(before, after)
+    return before, after

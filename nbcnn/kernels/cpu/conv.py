@@ -100,7 +100,7 @@ def _multiply(tile, row, x, table, at, block, taps, tap0, tap1, c0, c1, w, panel
 
 @serial
 def _finish(row, spill, spot, bias, residual, y, scratch, at, rows, column, columns, first, last, low, high):  # type: ignore[no-untyped-def]
-    """Add a spilled tile to y (or, on the first visit, to the bias); on the last, add the residual and clamp."""
+    """Add a spilled tile to y (on the first visit: to bias and residual, which may be y itself); on the last, clamp."""
     lanes = simd.lanes(y)
     vecs = len(row)
     for r in range(rows):
@@ -113,18 +113,38 @@ def _finish(row, spill, spot, bias, residual, y, scratch, at, rows, column, colu
             place = start + v * lanes
             if not first:
                 value = simd.add(value, simd.load_first(y, place, left))
-            elif bias.size > 0:
-                value = simd.add(value, simd.load_first(bias, column + v * lanes, left))
-            if last:
+            else:
+                if bias.size > 0:
+                    value = simd.add(value, simd.load_first(bias, column + v * lanes, left))
                 if residual.size > 0:
                     value = simd.add(value, simd.load_first(residual, place, left))
+            if last:
                 value = simd.clamp(value, low, high)
             simd.store_first(y, place, value, left)
 
 
 @serial
 def _gather_panel(
-    tile, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source, panel, column, columns, low, high
+    tile,
+    row,
+    x,
+    w,
+    bias,
+    residual,
+    y,
+    taps,
+    scratch,
+    spill,
+    slot,
+    spot,
+    block,
+    count,
+    source,
+    panel,
+    column,
+    columns,
+    low,
+    high,
 ):  # type: ignore[no-untyped-def]
     """All pixels of a block by one weight panel."""
     run = source[4]
@@ -156,7 +176,24 @@ def _gather_panel(
 
 @serial
 def _gather_task(
-    task, x, w, bias, residual, y, taps, zeros, scratch, spill, thread, grid, source, target, weights, schedule, low, high
+    task,
+    x,
+    w,
+    bias,
+    residual,
+    y,
+    taps,
+    zeros,
+    scratch,
+    spill,
+    thread,
+    grid,
+    source,
+    target,
+    weights,
+    schedule,
+    low,
+    high,
 ):  # type: ignore[no-untyped-def]
     """One block of pixels by one range of panels of one group."""
     groups, channels, all_taps = weights
@@ -201,10 +238,13 @@ def _gather_task(
 
 
 @kernel
-def conv_gather(x, w, bias, residual, y, taps, zeros, scratch, spill, grid, source, target, weights, schedule, low, high):  # type: ignore[no-untyped-def]
+def conv_gather(
+    x, w, bias, residual, y, taps, zeros, scratch, spill, grid, source, target, weights, schedule, low, high
+):  # type: ignore[no-untyped-def]
     """y[pixel, :] = clamp(bias + residual[pixel, :] + sum over taps of x[pixel moved by the tap, :] @ w[tap], low, high).
 
-    x, y, residual: activations, channels last; bias (channels); bias and residual may be empty. y is overwritten.
+    x, y, residual: activations, channels last; bias (channels); bias and residual may be empty. y is overwritten; the
+    residual may be y itself.
     w: packed weights. taps: int64, four for each tap: its move (d, h, w) in the source, and its number in w.
     zeros: at least `run` zeros, read where a tap falls off the picture.
     scratch (int64), spill: a slot for each thread.
@@ -241,7 +281,9 @@ def _correlate(tile, row, x, dy, starts, x_at, x_step, dy_at, dy_step, count, co
 
 
 @serial
-def _grad_tile(tile, row, x, dy, dw, starts, line0, line1, move, source, outer, x_base, dy_base, columns, place, spill, spot, rows):  # type: ignore[no-untyped-def]
+def _grad_tile(
+    tile, row, x, dy, dw, starts, line0, line1, move, source, outer, x_base, dy_base, columns, place, spill, spot, rows
+):  # type: ignore[no-untyped-def]
     """One tile of one tap over the output lines line0..line1, added to dw at `place` (set there, on the first lines)."""
     in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
     _n, out_d, out_h, out_w, out_pitch = outer

@@ -1,0 +1,139 @@
+"""What an operator uses to turn a node into kernel calls on buffers.
+
+Binding is symbolic: arguments are `Buffer` objects, and only when every call of a plan is known are buffers placed in memory and
+replaced by arrays. Lifetimes therefore come from the calls themselves, scratch included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nbcnn.graph import Graph, Node, Value
+
+__all__ = ["Binder", "Buffer", "Call"]
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A flat run of elements. kind: "arena" (placed by lifetime), "held" (has its own array for the life of the plan)."""
+
+    name: str
+    dtype: np.dtype
+    size: int
+    kind: str = "arena"
+    array: np.ndarray | None = None
+    readers_left: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+
+@dataclass(eq=False)
+class Call:
+    """One kernel call: the kernel's name, arguments (buffers, numbers, tuples of integers), and the node it came from."""
+
+    kernel: str
+    args: tuple[Any, ...]
+    node: Node
+
+    def buffers(self) -> Iterable[Buffer]:
+        return (a for a in self.args if isinstance(a, Buffer))
+
+
+@dataclass
+class Binder:
+    """Collects the calls of one graph.
+
+    threads: the most that a plan may use at once (scratch is sized by it). dtype: what floats are computed in.
+    reads: how often each value is read, by nodes or by the caller.
+    """
+
+    graph: Graph
+    threads: int
+    dtype: np.dtype
+    calls: list[Call] = field(default_factory=list)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+    reads: dict[str, int] = field(default_factory=dict)
+    held: dict[bytes, Buffer] = field(default_factory=dict)
+    node: Node | None = None
+
+    # --- what is known of values
+
+    def value(self, name: str) -> Value:
+        return self.graph.values[name]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape in memory order."""
+        return self.graph.values[name].physical
+
+    def axis(self, name: str, axis: int) -> int:
+        """Where an ONNX axis of this value lies in memory order."""
+        value = self.graph.values[name]
+        rank = len(value.dims)
+        axis %= max(rank, 1)
+        if value.layout != "last" or axis == 0:
+            return axis
+        return rank - 1 if axis == 1 else axis - 1
+
+    # --- buffers
+
+    def buffer(self, name: str) -> Buffer:
+        """The buffer of a value; made on first use."""
+        found = self.buffers.get(name)
+        if found is None:
+            value = self.graph.values[name]
+            assert value.dtype is not None, name
+            found = self.buffers[name] = Buffer(name, value.dtype, value.size, readers_left=self.reads.get(name, 0))
+        return found
+
+    def optional(self, name: str) -> Buffer:
+        """The buffer of an optional value; an empty one, which kernels take as absent, for ""."""
+        return self.buffer(name) if name else self.empty()
+
+    def empty(self, dtype: Any = None) -> Buffer:
+        return self.constant(np.zeros(0, dtype or self.dtype))
+
+    def constant(self, array: np.ndarray) -> Buffer:
+        """A buffer that holds this array for the life of the plan; equal arrays share one."""
+        array = np.ascontiguousarray(array).reshape(-1)
+        key = array.dtype.str.encode() + b" " + array.tobytes()
+        if key not in self.held:
+            self.held[key] = Buffer("constant", array.dtype, array.size, "held", array)
+        return self.held[key]
+
+    def zeros(self, size: int) -> Buffer:
+        """At least `size` zeros that nothing writes to."""
+        return self.constant(np.zeros(-(-size // 256) * 256, self.dtype))
+
+    def scratch(self, size: int, dtype: Any = None) -> Buffer:
+        """Memory for one call (or for a few calls that are given the same buffer); its content is undefined."""
+        return Buffer("scratch", np.dtype(dtype or self.dtype), max(int(size), 1))
+
+    def alias(self, output: str, source: str) -> None:
+        """Let an output be the very memory of an input: a view, no copy."""
+        have = self.buffers[output] = self.buffer(source)
+        have.readers_left += self.reads.get(output, 0)
+
+    def in_place(self, output: str, source: str) -> bool:
+        """Try to let an output take over the memory of an input that nobody reads any more; says whether it does.
+
+        A kernel that is bound so must allow that the two are one array.
+        """
+        have = self.buffer(source)
+        value = self.graph.values[output]
+        mine = self.node.inputs.count(source) if self.node else 1
+        if have.kind != "arena" or have.readers_left > mine or have.size != value.size or have.dtype != value.dtype:
+            return False
+        self.alias(output, source)
+        return True
+
+    # --- calls
+
+    def call(self, kernel: str, *args: Any) -> None:
+        assert self.node is not None
+        self.calls.append(Call(kernel, args, self.node))

@@ -1,0 +1,19 @@
+"""The kernels that every backend offers: name -> family, which is the name of the module that holds it.
+
+The parameters are those of the functions; a parity test holds the backends equal. Kernels write into arrays that they are
+given, allocate nothing and return nothing; outputs are overwritten unless a docstring says that they are added to.
+"""
+
+from __future__ import annotations
+
+__all__ = ["KERNELS"]
+
+KERNELS: dict[str, str] = {
+    "conv_gather": "conv",
+    "conv_weight_grad": "conv",
+    "pack_weights": "pack",
+    "pad_channels_last": "pad",
+    "transpose_matrices": "layout",
+    "transpose_weights": "pack",
+    "unpack_weights": "pack",
+}

@@ -1,0 +1,98 @@
+"""Weights between ONNX order and the panels of the matrix kernels (tiling.py says how panels lie)."""
+
+from __future__ import annotations
+
+from numba import prange
+
+from nbcnn.kernels.cpu import simd
+from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.tiling import PANEL_VECS
+
+__all__ = ["pack_weights", "transpose_weights", "unpack_weights"]
+
+
+@serial
+def _width(array, channels):  # type: ignore[no-untyped-def]
+    lanes = simd.lanes(array)
+    return lanes if channels <= lanes else PANEL_VECS * lanes
+
+
+@serial
+def _pack_panel(task, w, out, dims, order, width, panels):  # type: ignore[no-untyped-def]
+    _groups, channels, taps, inner, depth = dims
+    by_group, by_channel, by_tap, by_inner, by_depth = order
+    panel = task % panels
+    place = task * taps * inner * depth * width
+    columns = min(width, channels - panel * width)
+    base = task // panels * by_group + panel * width * by_channel
+    for tap in range(taps):
+        for i in range(inner):
+            for c in range(depth):
+                start = base + tap * by_tap + i * by_inner + c * by_depth
+                for lane in range(columns):
+                    out[place + lane] = w[start + lane * by_channel]
+                for lane in range(columns, width):
+                    out[place + lane] = 0
+                place += width
+
+
+@kernel
+def pack_weights(w, out, dims, order):  # type: ignore[no-untyped-def]
+    """out = panels of w. dims: (groups, output channels a group, taps, inner, depth); order: their strides in w."""
+    width = _width(out, dims[1])
+    panels = (dims[1] + width - 1) // width
+    for task in prange(dims[0] * panels):
+        _pack_panel(task, w, out, dims, order, width, panels)
+
+
+@serial
+def _unpack_panel(task, panels_data, out, dims, order, width, panels):  # type: ignore[no-untyped-def]
+    _groups, channels, taps, inner, depth = dims
+    by_group, by_channel, by_tap, by_inner, by_depth = order
+    panel = task % panels
+    place = task * taps * inner * depth * width
+    columns = min(width, channels - panel * width)
+    base = task // panels * by_group + panel * width * by_channel
+    for lane in range(columns):
+        for tap in range(taps):
+            for i in range(inner):
+                start = base + lane * by_channel + tap * by_tap + i * by_inner
+                source = place + (tap * inner + i) * depth * width + lane
+                for c in range(depth):
+                    out[start + c * by_depth] = panels_data[source + c * width]
+
+
+@kernel
+def unpack_weights(panels_data, out, dims, order):  # type: ignore[no-untyped-def]
+    """The inverse of pack_weights; padding is dropped."""
+    width = _width(out, dims[1])
+    panels = (dims[1] + width - 1) // width
+    for task in prange(dims[0] * panels):
+        _unpack_panel(task, panels_data, out, dims, order, width, panels)
+
+
+@serial
+def _transpose_panel(task, w, out, dims, width, panels, new_width, new_panels):  # type: ignore[no-untyped-def]
+    """One new panel: columns are input channels, depth is the output channels of the old panels."""
+    _groups, channels, taps, _inner, depth = dims
+    group, new_panel = task // new_panels, task % new_panels
+    columns = min(new_width, depth - new_panel * new_width)
+    for tap in range(taps):
+        place = (task * taps + tap) * channels * new_width
+        for panel in range(panels):
+            source = (((group * panels + panel) * taps + tap) * depth + new_panel * new_width) * width
+            for o in range(min(width, channels - panel * width)):
+                for lane in range(columns):
+                    out[place + lane] = w[source + lane * width + o]
+                for lane in range(columns, new_width):
+                    out[place + lane] = 0
+                place += new_width
+
+
+@kernel
+def transpose_weights(w, out, dims):  # type: ignore[no-untyped-def]
+    """Panels (group, panel, tap, depth, lane) of w -> panels whose lanes are the depth and whose depth is the output channels."""
+    width, new_width = _width(w, dims[1]), _width(w, dims[4])
+    panels, new_panels = (dims[1] + width - 1) // width, (dims[4] + new_width - 1) // new_width
+    for task in prange(dims[0] * new_panels):
+        _transpose_panel(task, w, out, dims, width, panels, new_width, new_panels)

@@ -1,0 +1,45 @@
+"""The passes, in order: from a source graph to one that `build_plan` binds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from nbcnn.graph import Graph
+from nbcnn.parameter import Parameter
+from nbcnn.passes.eliminate import eliminate
+from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
+from nbcnn.passes.layout import choose_layouts
+from nbcnn.passes.pack import pack_weights
+from nbcnn.passes.specialize import Mode, specialize
+
+__all__ = ["lower_for_inference", "lower_for_training"]
+
+Feeds = Mapping[str, tuple[tuple[int, ...], np.dtype]]
+
+
+def lower_for_inference(
+    source: Graph,
+    feeds: Feeds,
+    parameters: Mapping[str, Parameter],
+    dtype: np.dtype,
+    outputs: Iterable[str] | None = None,
+) -> Graph:
+    """The graph that computes `outputs` (default: all) for inputs of these shapes, as fast as it can."""
+    graph = specialize(source, feeds, dtype, outputs)
+    eliminate(graph)
+    fold_batch_norm(graph)
+    fuse_epilogues(graph)
+    choose_layouts(graph)
+    pack_weights(graph, parameters)
+    return graph
+
+
+def lower_for_training(source: Graph, feeds: Feeds, dtype: np.dtype, outputs: Iterable[str], mode: Mode) -> Graph:
+    """The forward graph of a training step; the loss, the gradients and the updates are added to it by the trainer."""
+    graph = specialize(source, feeds, dtype, outputs, mode)
+    eliminate(graph)
+    fuse_epilogues(graph)
+    choose_layouts(graph)
+    return graph

@@ -1,0 +1,132 @@
+"""What an operator is to the engine, and where all of them are listed.
+
+An operator's file holds its whole life but the arithmetic: what its attributes mean at each ONNX opset (`normalize`), the shape it
+gives (`infer`), its value when everything is constant (`fold`), its gradient as further nodes (`grad`), and the kernel calls that
+compute it (`bind`). The arithmetic is in the kernels, which are called by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.graph import Graph, Node, Value
+
+if TYPE_CHECKING:
+    from nbcnn.autodiff import Backward
+    from nbcnn.binder import Binder
+
+__all__ = ["REGISTRY", "Facts", "Op", "Shaped", "lookup", "register"]
+
+Shaped = tuple[np.dtype, tuple[int, ...]]
+"""What `infer` says of an output: element type and ONNX-order shape."""
+
+
+@dataclass
+class Facts:
+    """What is known of a node's surroundings while it is normalized.
+
+    graph: the lowered graph so far, with the values of all inputs known. opset: the version of ONNX that the file was written for.
+    constants: values known at plan time. train: whether the plan is for training.
+    """
+
+    graph: Graph
+    opset: int
+    constants: dict[str, np.ndarray]
+    train: bool = False
+
+    def value(self, node: Node, index: int) -> Value:
+        name = node.input(index)
+        if not name:
+            raise ModelError(f"{node.label}: input {index} is missing")
+        return self.graph.values[name]
+
+    def has(self, node: Node, index: int) -> bool:
+        return bool(node.input(index))
+
+    def constant(self, node: Node, index: int, what: str) -> np.ndarray | None:
+        """The value of an optional input that must be known before the network runs; None when it is absent."""
+        name = node.input(index)
+        if not name:
+            return None
+        if name not in self.constants:
+            raise UnsupportedError(
+                f"{node.label}: {what} ({name!r}) must be a constant, but it is computed from the input data"
+            )
+        return self.constants[name]
+
+    def ints(self, node: Node, index: int, attr: str, what: str) -> list[int] | None:
+        """Integers that older opsets have as an attribute and newer ones as an input; None when absent."""
+        if attr in node.attrs:
+            return [int(v) for v in np.atleast_1d(node.attrs[attr])]
+        array = self.constant(node, index, what)
+        return None if array is None else [int(v) for v in np.atleast_1d(array)]
+
+
+class Op:
+    """One operator. Subclasses override what differs from these defaults.
+
+    layout: "last" works on channels-last activations only; "any" takes the layout of its inputs (all alike); "plain" needs ONNX order.
+    activations: indices of the inputs that the layout is about (None: all).
+    since: the first opset whose definition is understood.
+    trainable: indices of inputs that hold weights, which are trained by default.
+    """
+
+    layout = "any"
+    activations: tuple[int, ...] | None = None
+    since = 7
+    trainable: tuple[int, ...] = ()
+    differentiable = True
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        """Rewrite attributes and inputs to the form that the other methods expect, whatever the opset."""
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        """Types and shapes of the outputs. Default: the first input's."""
+        first = inputs[0]
+        assert first is not None and first.dtype is not None
+        return [(first.dtype, first.dims)] * len(node.outputs)
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        """The outputs in NumPy, at plan time, where they can be told from constants (`arrays`, None: not known) and shapes."""
+        return None
+
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        """Add nodes that compute the gradients of the needed inputs; return their names, None for no gradient."""
+        raise UnsupportedError(f"{node.label}: {node.op} cannot be trained through")
+
+    def bind(self, node: Node, b: Binder) -> None:
+        """Emit the kernel calls that compute the outputs."""
+        raise NotImplementedError(node.op)
+
+
+REGISTRY: dict[str, Op] = {}
+
+OpClass = TypeVar("OpClass", bound=type[Op])
+
+
+def register(*names: str) -> Callable[[OpClass], OpClass]:
+    """Class decorator: this class (instantiated with the name, where it takes one) is the operator of these names."""
+
+    def enter(cls: OpClass) -> OpClass:
+        for name in names:
+            assert name not in REGISTRY, name
+            REGISTRY[name] = cls()
+        return cls
+
+    return enter
+
+
+def lookup(node: Node) -> Op:
+    """The operator of a node; raises UnsupportedError."""
+    op: Any = REGISTRY.get(node.op)
+    if op is None or node.domain not in ("", "ai.onnx"):
+        domain = f"{node.domain}." if node.domain else ""
+        raise UnsupportedError(f"{node.label}: operator {domain}{node.op} is not supported")
+    return op

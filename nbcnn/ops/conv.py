@@ -1,0 +1,224 @@
+"""Conv (ONNX opsets 1, 11, 22): cross-correlation over 1 to 3 spatial dimensions, and its two gradients.
+
+A bias, a residual of the output's shape (input 3, put there by the fuse pass) and a clamp are applied while the output is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+from nbcnn.binder import Binder
+from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.geometry import Window, gather_phases, window
+from nbcnn.graph import Node, Value
+from nbcnn.ops.base import Facts, Op, Shaped, register
+from nbcnn.ops.gather import Epilogue, Gather, weight_grad, window_taps
+from nbcnn.ops.packing import Packing, dense, rows
+
+if TYPE_CHECKING:
+    from nbcnn.autodiff import Backward
+
+__all__ = ["Conv"]
+
+FEW_CHANNELS = 8
+"""Up to so many input channels, a line of the kernel is read as one run from a padded copy of the picture."""
+
+
+def _window(node: Node, x: Value, w: Value) -> Window:
+    return window(x.dims[2:], w.dims[2:], node.attrs["strides"], node.attrs["pads"], node.attrs["dilations"])
+
+
+def _reads_lines(win: Window, depth: int, group: int) -> bool:
+    """Whether this layer is computed from a padded copy, a kernel line at a time."""
+    return depth <= FEW_CHANNELS and group == 1 and win.kernel[-1] > 1 and win.dilations[-1] == 1
+
+
+def _padded(win: Window) -> Window:
+    """The same window over a picture whose padding is part of it."""
+    size = tuple(n + b + max(e, 0) for n, b, e in zip(win.size, win.begins, win.ends, strict=True))
+    none = (0,) * len(size)
+    return Window(size, win.kernel, win.strides, win.dilations, none, none, win.out)
+
+
+def conv_packing(x: Value, w: Value, win: Window, group: int) -> Packing:
+    """How the forward kernel wants the weights."""
+    assert w.dtype is not None
+    channels, depth = w.dims[0] // group, w.dims[1]
+    if _reads_lines(win, depth, group):
+        return rows(channels, depth, win.kernel, w.dtype.itemsize)
+    return dense(group, channels, depth, win.kernel, w.dtype.itemsize)
+
+
+@register("Conv")
+class Conv(Op):
+    """inputs: X (N, C, D1...), W (M, C/group, k1...), B (M) or none -> Y (N, M, O1...)."""
+
+    layout = "last"
+    activations = (0, 3)
+    since = 1
+    trainable = (1, 2)
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        x, w = facts.value(node, 0), facts.value(node, 1)
+        rank = len(x.dims) - 2
+        if not 1 <= rank <= 3:
+            raise UnsupportedError(f"{node.label}: Conv needs 1 to 3 spatial dimensions, the input has shape {x.dims}")
+        group = int(node.attrs.get("group", 1))
+        if len(w.dims) != rank + 2 or x.dims[1] != w.dims[1] * group or w.dims[0] % group:
+            raise ModelError(f"{node.label}: input {x.dims} does not fit weights {w.dims} with group={group}")
+        kernel = tuple(node.attrs.get("kernel_shape", w.dims[2:]))
+        if kernel != w.dims[2:]:
+            raise ModelError(f"{node.label}: kernel_shape {kernel} is not that of the weights {w.dims}")
+        attrs = node.attrs
+        win = window(
+            x.dims[2:],
+            kernel,
+            attrs.get("strides"),
+            attrs.get("pads"),
+            attrs.get("dilations"),
+            attrs.get("auto_pad", "NOTSET"),
+        )
+        node.attrs = {
+            "group": group,
+            "strides": win.strides,
+            "pads": win.begins + win.ends,
+            "dilations": win.dilations,
+            "channel_axis": 0,
+        }
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        x, w = inputs[0], inputs[1]
+        assert x and w and x.dtype
+        return [(x.dtype, (x.dims[0], w.dims[0], *_window(node, x, w).out))]
+
+    def packing(self, node: Node, values: dict[str, Value]) -> Packing:
+        x, w = values[node.inputs[0]], values[node.inputs[1]]
+        return conv_packing(x, w, _window(node, x, w), node.attrs["group"])
+
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        (dy,) = dys
+        assert dy is not None
+        x, w = node.inputs[:2]
+        dy, residual = back.unclamp(node, dy)
+        found: list[str | None] = [None] * len(node.inputs)
+        attrs = {k: node.attrs[k] for k in ("group", "strides", "pads", "dilations")}
+        if need[0]:
+            found[0] = back.add("ConvInputGrad", [dy, w], like=x, attrs=attrs)
+        if need[1]:
+            found[1] = back.add("ConvWeightGrad", [x, dy], like=w, attrs=attrs)
+        if node.input(2) and need[2]:
+            found[2] = back.add("ChannelSum", [dy], like=node.inputs[2])
+        if node.input(3) and need[3]:
+            found[3] = residual
+        return found
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, w = b.value(node.inputs[0]), b.value(node.inputs[1])
+        win = window(
+            x.dims[2:], node.attrs["kernel"], node.attrs["strides"], node.attrs["pads"], node.attrs["dilations"]
+        )
+        packing: Packing = node.attrs["packing"]
+        source, pitch = b.buffer(x.name), x.dims[1]
+        if packing.inner > 1:
+            source, win = _pad(b, source, x, win), _padded(win)
+        kernel = win.kernel if packing.inner == 1 else (*win.kernel[:-1], 1)
+        residual = node.input(3)
+        if residual:
+            b.in_place(node.outputs[0], residual)
+        gather = Gather(
+            images=x.dims[0],
+            grid=win.out,
+            extent=win.size,
+            pitch=pitch,
+            step=win.strides,
+            target=win.out,
+            out_pitch=packing.groups * packing.channels,
+            first=(0,) * len(win.out),
+            jump=(1,) * len(win.out),
+            taps=window_taps(kernel, win.dilations, win.begins),
+        )
+        gather.bind(
+            b, node, source, b.buffer(w.name), b.buffer(node.outputs[0]), packing, Epilogue(node.input(2), residual)
+        )
+
+
+def _pad(b: Binder, source, x: Value, win: Window):  # type: ignore[no-untyped-def]
+    """The picture with its padding, in scratch memory (the picture itself where there is none)."""
+    from nbcnn.ops.gather import triple
+
+    wide = _padded(win)
+    if wide.size == win.size:
+        return source
+    copy = b.scratch(x.dims[0] * prod(wide.size) * x.dims[1])
+    b.call(
+        "pad_channels_last",
+        source,
+        copy,
+        (x.dims[0], *triple(win.size, 1), x.dims[1]),
+        triple(win.begins, 0),
+        triple(wide.size, 1),
+    )
+    return copy
+
+
+@register("ConvInputGrad")
+class ConvInputGrad(Op):
+    """inputs: dY (N, M, O1...), W; -> dX: every input position gathers from the output positions that read it."""
+
+    layout = "last"
+    activations = (0, 2)
+
+    def packing(self, node: Node, values: dict[str, Value]) -> Packing:
+        w = values[node.inputs[1]]
+        assert w.dtype is not None
+        group = node.attrs["group"]
+        return dense(group, w.dims[0] // group, w.dims[1], w.dims[2:], w.dtype.itemsize).transposed()
+
+    def bind(self, node: Node, b: Binder) -> None:
+        dy, dx = b.value(node.inputs[0]), b.value(node.outputs[0])
+        win = window(
+            dx.dims[2:], node.attrs["kernel"], node.attrs["strides"], node.attrs["pads"], node.attrs["dilations"]
+        )
+        residual = node.input(2)
+        if residual:
+            b.in_place(dx.name, residual)
+        for phase in gather_phases(win):
+            gather = Gather(
+                images=dy.dims[0],
+                grid=phase.grid,
+                extent=win.out,
+                pitch=dy.dims[1],
+                step=(1,) * len(win.out),
+                target=win.size,
+                out_pitch=dx.dims[1],
+                first=phase.first,
+                jump=win.strides,
+                taps=phase.taps,
+            )
+            w, y = b.buffer(node.inputs[1]), b.buffer(dx.name)
+            gather.bind(b, node, b.buffer(dy.name), w, y, node.attrs["packing"], Epilogue("", residual))
+
+
+@register("ConvWeightGrad")
+class ConvWeightGrad(Op):
+    """inputs: X, dY -> dW, in the forward packing."""
+
+    layout = "last"
+    activations = (0, 1)
+
+    def packing(self, node: Node, values: dict[str, Value]) -> Packing:
+        x, dw = values[node.inputs[0]], values[node.outputs[0]]
+        return conv_packing(x, dw, _window(node, x, dw), node.attrs["group"])
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x = b.value(node.inputs[0])
+        win = window(
+            x.dims[2:], node.attrs["kernel"], node.attrs["strides"], node.attrs["pads"], node.attrs["dilations"]
+        )
+        packing: Packing = node.attrs["packing"]
+        source = b.buffer(x.name)
+        if packing.inner > 1:
+            source, win = _pad(b, source, x, win), _padded(win)
+        weight_grad(b, source, b.buffer(node.inputs[1]), b.buffer(node.outputs[0]), packing, win, x.dims[0], x.dims[1])

@@ -1,0 +1,130 @@
+"""How operators call the gather kernels: what Conv, ConvTranspose and Gemm have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from nbcnn.binder import Binder, Buffer
+from nbcnn.geometry import Window
+from nbcnn.graph import Node
+from nbcnn.kernels.cpu.tiling import GRAD_ROWS, PANEL_VECS, ROWS, lanes, panel_width
+from nbcnn.ops.packing import Packing
+
+__all__ = ["Epilogue", "Gather", "bounds", "triple", "weight_grad"]
+
+BLOCK = ROWS * 8
+"""Pixels whose row starts are looked up at once; their share of x should stay in the L2 cache."""
+CACHE_ELEMENTS = 128 * 1024
+"""Elements of x and dy that a block of the weight gradient may span (512 KiB in float32)."""
+
+
+def triple(values: Sequence[int], fill: int) -> tuple[int, int, int]:
+    """Spatial values of up to three dimensions, filled up in front."""
+    return (*(fill,) * (3 - len(values)), *values)  # type: ignore[return-value]
+
+
+def bounds(node: Node, dtype: np.dtype) -> tuple[np.generic, np.generic]:
+    """The clamp that was fused into a node, as scalars of the element type (so that a kernel has one signature)."""
+    return dtype.type(node.attrs.get("low", -np.inf)), dtype.type(node.attrs.get("high", np.inf))
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What happens while the product is stored; empty names are left out."""
+
+    bias: str = ""
+    residual: str = ""
+
+
+@dataclass(frozen=True)
+class Gather:
+    """One call of conv_gather, but for its arrays.
+
+    images: pictures. grid: positions to compute. extent: of x. pitch: elements from pixel to pixel of x. step: move in x from position to
+    position. target, first, jump: extent of y, and where in it the grid lies. taps: (move, number in the weights) each.
+    """
+
+    images: int
+    grid: Sequence[int]
+    extent: Sequence[int]
+    pitch: int
+    step: Sequence[int]
+    target: Sequence[int]
+    out_pitch: int
+    first: Sequence[int]
+    jump: Sequence[int]
+    taps: Sequence[tuple[Sequence[int], int]]
+
+    def bind(
+        self, b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, packing: Packing, epilogue: Epilogue
+    ) -> None:
+        """Emit the call; y is overwritten on the grid."""
+        taps = np.array([(*triple(move, 0), number) for move, number in self.taps], np.int64).reshape(-1)
+        pixels = self.images * prod(self.grid)
+        block = min(BLOCK, -(-pixels // ROWS) * ROWS)
+        slot = -(-((len(self.taps) + 5) * block) // 8) * 8
+        low, high = bounds(node, b.dtype)
+        b.call(
+            "conv_gather",
+            x,
+            w,
+            b.optional(epilogue.bias),
+            b.optional(epilogue.residual),
+            y,
+            b.constant(taps),
+            b.zeros(packing.run),
+            b.scratch(slot * b.threads, np.int64),
+            b.scratch(ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
+            (self.images, *triple(self.grid, 1)),
+            (*triple(self.extent, 1), self.pitch, packing.run, *triple(self.step, 1)),
+            (*triple(self.target, 1), self.out_pitch, *triple(self.first, 0), *triple(self.jump, 1)),
+            (packing.groups, packing.channels, packing.taps),
+            (block, self._panels_a_task(packing, pixels, block)),
+            low,
+            high,
+        )
+
+    def _panels_a_task(self, packing: Packing, pixels: int, block: int) -> int:
+        """All panels when there are blocks enough for every thread; else few enough that threads find equal shares."""
+        panels = -(-packing.channels // panel_width(packing.channels, packing.itemsize))
+        blocks = -(-pixels // block) * packing.groups
+        return panels if blocks >= 16 else max(1, panels * blocks // 16)
+
+
+def weight_grad(
+    b: Binder, x: Buffer, dy: Buffer, dw: Buffer, packing: Packing, win: Window, images: int, pitch: int
+) -> None:
+    """Emit the call of conv_weight_grad for a forward window; taps of `packing` are the window's, in order."""
+    kernel = win.kernel if packing.inner == 1 else (*win.kernel[:-1], 1)
+    taps = window_taps(kernel, win.dilations, win.begins)
+    flat = np.array([(*triple(move, 0), number) for move, number in taps], np.int64).reshape(-1)
+    lines_of_x = win.size[-1] * pitch * prod(win.strides[:-1])
+    line = lines_of_x + win.out[-1] * packing.groups * packing.channels
+    out_pitch = packing.groups * packing.channels
+    b.call(
+        "conv_weight_grad",
+        x,
+        dy,
+        dw,
+        b.constant(flat),
+        b.scratch(16 * b.threads, np.int64),
+        b.scratch(GRAD_ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
+        (*triple(win.size, 1), pitch, packing.run, *triple(win.strides, 1)),
+        (images, *triple(win.out, 1), out_pitch),
+        (packing.groups, packing.channels, packing.taps),
+        (max(1, CACHE_ELEMENTS // line), b.threads),
+    )
+
+
+def window_taps(
+    kernel: Sequence[int], dilations: Sequence[int], begins: Sequence[int]
+) -> list[tuple[tuple[int, ...], int]]:
+    """The taps of a forward window: for each, its move in the input, and its number."""
+    return [
+        (tuple(k * d - p for k, d, p in zip(tap, dilations, begins, strict=True)), number)
+        for number, tap in enumerate(np.ndindex(*kernel))
+    ]

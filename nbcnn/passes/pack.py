@@ -1,0 +1,104 @@
+"""Give the matrix kernels their weights in panels.
+
+Rules:
+1. a weight read by an operator that has a `packing` goes through `PackWeights` (once for each packing); the gradient by the weights
+   comes out in panels and goes through `UnpackWeights`;
+2. where a parameter is itself stored in panels (`Parameter.storage`), readers of the same panels read it directly, the gradient by
+   the input takes them through `TransposeWeights`, and whatever wants ONNX order goes through `UnpackWeights`;
+3. a gradient that was unpacked only to update such a parameter is not unpacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nbcnn.graph import Graph, Node
+from nbcnn.ops import lookup
+from nbcnn.ops.packing import Packing
+from nbcnn.parameter import Parameter
+
+__all__ = ["pack_weights"]
+
+WEIGHT_INPUT = {
+    "Conv": 1,
+    "ConvInputGrad": 1,
+    "Gemm": 1,
+    "GemmInputGrad": 1,
+    "ConvTranspose": 1,
+    "ConvTransposeInputGrad": 1,
+}
+WEIGHT_GRADS = ("ConvWeightGrad", "GemmWeightGrad", "ConvTransposeWeightGrad")
+
+
+class _Packer:
+    def __init__(self, graph: Graph, parameters: Mapping[str, Parameter]) -> None:
+        self.graph = graph
+        self.stored: dict[str, Packing] = {}
+        self.nodes: list[Node] = []
+        self.made: dict[tuple[str, object], str] = {}
+        for name, parameter in parameters.items():
+            if parameter.storage is not None and name in graph.values:
+                self.stored[name] = parameter.storage.key[0]  # type: ignore[assignment]
+
+    def panels(self, name: str, packing: Packing) -> str:
+        """The name under which a weight can be read in this packing."""
+        home = self.stored.get(name)
+        if home == packing:
+            return name
+        if (name, packing) not in self.made:
+            value = self.graph.values[name]
+            new = self.graph.new_value(f"{name}.panels", value.dtype, (packing.size,), "packed")
+            if home is not None and home.inner == 1 and home.transposed() == packing:
+                node = Node("TransposeWeights", [name], [new], {"packing": home})
+            else:
+                node = Node("PackWeights", [self.plain(name)], [new], {"packing": packing})
+            self.nodes.append(node)
+            self.made[name, packing] = new
+        return self.made[name, packing]
+
+    def plain(self, name: str) -> str:
+        """The name under which a value can be read in ONNX order."""
+        home = self.stored.get(name)
+        if home is None:
+            return name
+        if (name, "plain") not in self.made:
+            value = self.graph.values[name]
+            new = self.graph.new_value(f"{name}.plain", value.dtype, value.dims)
+            self.nodes.append(Node("UnpackWeights", [name], [new], {"packing": home}))
+            self.made[name, "plain"] = new
+        return self.made[name, "plain"]
+
+
+def pack_weights(graph: Graph, parameters: Mapping[str, Parameter]) -> None:
+    packer = _Packer(graph, parameters)
+    values = graph.values
+    unpacked: dict[str, tuple[str, Packing]] = {}
+    for node in graph.nodes:
+        slot = WEIGHT_INPUT.get(node.op)
+        if slot is not None or node.op in WEIGHT_GRADS:
+            packing: Packing = lookup(node).packing(node, values)  # type: ignore[attr-defined]
+            weight = node.inputs[slot] if slot is not None else node.outputs[0]
+            node.attrs |= {"packing": packing, "kernel": values[weight].dims[2:]}
+        for index, name in enumerate(node.inputs):
+            if index == slot:
+                node.inputs[index] = packer.panels(name, packing)
+            elif name in packer.stored and not _updates(node, index):
+                node.inputs[index] = packer.plain(name)
+            elif _updates(node, 0) and name in unpacked and packer.stored.get(node.inputs[0]) == unpacked[name][1]:
+                node.inputs[index] = unpacked[name][0]
+        packer.nodes.append(node)
+        if node.op in WEIGHT_GRADS:
+            value = values[node.outputs[0]]
+            new = graph.new_value(f"{value.name}.panels", value.dtype, (packing.size,), "packed")
+            packer.nodes.append(Node("UnpackWeights", [new], [value.name], {"packing": packing}))
+            node.outputs[0] = new
+            unpacked[value.name] = (new, packing)
+    for name, home in packer.stored.items():
+        values[name].layout, values[name].shape = "packed", (home.size,)
+    graph.nodes = packer.nodes
+    graph.prune()
+
+
+def _updates(node: Node, index: int) -> bool:
+    """Whether a node changes this input's parameter where it lies, element by element."""
+    return bool(node.attrs.get("effect")) and index == 0

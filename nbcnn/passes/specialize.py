@@ -1,0 +1,134 @@
+"""Make the lowered copy of a source graph: every shape known, attributes normalized, shape arithmetic folded away.
+
+Rules, for each node in order:
+1. its operator rewrites attributes and inputs to the engine's one form (opset differences end here);
+2. if it only needs constants (or shapes) and its operator can fold, its outputs become constants;
+3. otherwise its outputs get types and shapes. Every float is computed in `dtype`.
+
+Float initializers are weights: they are never folded, so that a trained weight keeps its effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
+from nbcnn.graph import Graph, Node, Value
+from nbcnn.ops import REGISTRY, Facts, lookup
+
+__all__ = ["Mode", "specialize", "unsupported"]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Whether a plan trains, and which nodes then stay as they are at inference (frozen)."""
+
+    train: bool = False
+    frozen: Callable[[Node], bool] = lambda node: False
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """float16, bfloat16, float32 or float64."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def compute_dtype(stored: np.dtype, dtype: np.dtype) -> np.dtype:
+    """What a stored element type is computed in."""
+    return dtype if is_float(stored) else stored
+
+
+def unsupported(graph: Graph) -> list[str]:
+    """One line for every node whose operator the engine does not have."""
+    return [f"{n.label}" for n in graph.nodes if n.op not in REGISTRY or n.domain not in ("", "ai.onnx")]
+
+
+def specialize(
+    source: Graph,
+    feeds: Mapping[str, tuple[tuple[int, ...], np.dtype]],
+    dtype: np.dtype,
+    outputs: Iterable[str] | None = None,
+    mode: Mode = Mode(),  # noqa: B008 (immutable)
+) -> Graph:
+    """The lowered graph for inputs of these shapes and types; raises UnsupportedError or ModelError, naming nodes."""
+    missing = unsupported(source)
+    if missing:
+        raise UnsupportedError("operators that are not supported: " + ", ".join(missing))
+    graph = source.copy()
+    graph.values = {}
+    graph.initializers = {}
+    graph.nodes = []
+    sweep = _Sweep(source, graph, dtype, mode)
+    for name, array in source.initializers.items():
+        sweep.constant(name, array, weight=is_float(array.dtype))
+    for value in source.inputs:
+        if value.name in feeds:
+            shape, kind = feeds[value.name]
+            graph.values[value.name] = Value(value.name, compute_dtype(kind, dtype), shape)
+    wanted = list(outputs) if outputs is not None else source.output_names()
+    for node in _needed(source, wanted):
+        sweep.visit(node)
+    graph.inputs = [graph.values[v.name] for v in source.inputs if v.name in graph.values]
+    graph.outputs = [graph.values[name] for name in wanted]
+    graph.prune()
+    return graph
+
+
+def _needed(source: Graph, wanted: Iterable[str]) -> list[Node]:
+    copy = source.copy()
+    copy.outputs = [Value(name) for name in wanted]
+    copy.sort()
+    copy.prune()
+    return copy.nodes
+
+
+class _Sweep:
+    def __init__(self, source: Graph, graph: Graph, dtype: np.dtype, mode: Mode) -> None:
+        self.graph, self.dtype, self.mode = graph, dtype, mode
+        self.foldable: dict[str, np.ndarray] = {}
+        opset = source.opset.get("", source.opset.get("ai.onnx", 1))
+        self.facts = Facts(graph, opset, {}, mode.train)
+
+    def constant(self, name: str, array: np.ndarray, weight: bool) -> None:
+        """Enter a known array; weights can be read as settings, but nothing that rests on them is folded."""
+        kind = compute_dtype(array.dtype, self.dtype)
+        array = array.astype(kind, copy=False)
+        self.graph.values[name] = Value(name, kind, array.shape)
+        self.graph.initializers[name] = array
+        self.facts.constants[name] = array
+        if not weight:
+            self.foldable[name] = array
+
+    def visit(self, node: Node) -> None:
+        try:
+            self._visit(node)
+        except NbcnnError:
+            raise
+        except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
+            shapes = ", ".join(str(self.graph.values[n].shape) for n in node.inputs if n in self.graph.values)
+            raise ModelError(f"{node.label}: {error} (input shapes: {shapes})") from error
+
+    def _visit(self, node: Node) -> None:
+        graph = self.graph
+        op = lookup(node)
+        for name in filter(None, node.inputs):
+            if name not in graph.values:
+                raise ModelError(
+                    f"{node.label}: input {name!r} is neither fed, nor an initializer, nor computed by any node"
+                )
+        self.facts.train = self.mode.train and not self.mode.frozen(node)
+        op.normalize(node, self.facts)
+        inputs = [graph.values[n] if n else None for n in node.inputs]
+        arrays = [self.foldable.get(n) for n in node.inputs]
+        folded = op.fold(node, arrays, inputs)
+        if folded is not None:
+            for name, array in zip(node.outputs, folded, strict=False):
+                if name:
+                    self.constant(name, np.asarray(array), weight=False)
+            return
+        graph.nodes.append(node)
+        for name, (kind, shape) in zip(node.outputs, op.infer(node, inputs), strict=False):
+            if name:
+                graph.values[name] = Value(name, np.dtype(kind), tuple(int(d) for d in shape))

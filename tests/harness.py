@@ -1,0 +1,102 @@
+"""Run one operator through the whole engine (lowering, autodiff, plan, kernels) on given arrays, for comparison with the oracle.
+
+`Case` describes a one-node network. Inputs listed in `weights` become initializers, the others are fed. `train` is how the Trainer lowers it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nbcnn import executor
+from nbcnn.autodiff import differentiate
+from nbcnn.graph import Graph, Node, Value
+from nbcnn.lower import lower_for_inference, lower_for_training
+from nbcnn.parameter import Parameter
+from nbcnn.passes.pack import pack_weights
+from nbcnn.passes.specialize import Mode
+from nbcnn.plan import Arena, build_plan
+
+THREADS = 2
+
+
+@dataclass
+class Case:
+    """op: the operator. inputs: arrays, None for one left out. outputs: how many. opset: of the file that is simulated."""
+
+    op: str
+    inputs: list[np.ndarray | None]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    weights: tuple[int, ...] = ()
+    outputs: int = 1
+    opset: int = 17
+    dtype: Any = np.float32
+
+    def graph(self) -> Graph:
+        names = [f"i{k}" if a is not None else "" for k, a in enumerate(self.inputs)]
+        graph = Graph(opset={"": self.opset})
+        for k, array in enumerate(self.inputs):
+            if array is not None and k in self.weights:
+                graph.initializers[f"i{k}"] = array
+            elif array is not None:
+                graph.inputs.append(Value(f"i{k}", array.dtype, array.shape))
+        outputs = [f"o{k}" for k in range(self.outputs)]
+        graph.nodes = [Node(self.op, names, outputs, dict(self.attrs), name="node")]
+        graph.outputs = [Value(name) for name in outputs]
+        return graph
+
+    def feeds(self) -> dict[str, np.ndarray]:
+        return {f"i{k}": a for k, a in enumerate(self.inputs) if a is not None and k not in self.weights}
+
+    def parameters(self) -> dict[str, Parameter]:
+        dtype = np.dtype(self.dtype)
+        return {
+            f"i{k}": Parameter(f"i{k}", a, dtype)
+            for k, a in enumerate(self.inputs)
+            if a is not None and k in self.weights and a.dtype.kind == "f"
+        }
+
+    def _execute(
+        self, graph: Graph, feeds: dict[str, np.ndarray], parameters: dict[str, Parameter]
+    ) -> list[np.ndarray]:
+        plan = build_plan(graph, parameters, np.dtype(self.dtype), Arena(), threads=THREADS)
+        for value in graph.inputs:
+            plan.array(value.name)[...] = feeds[value.name]
+        executor.execute(plan)
+        return [plan.array(v.name).copy() for v in graph.outputs]
+
+    def _shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        return {k: (a.shape, a.dtype) for k, a in self.feeds().items()}
+
+    def run(self) -> list[np.ndarray]:
+        """The outputs, in ONNX order, of an inference plan."""
+        parameters = self.parameters()
+        graph = lower_for_inference(self.graph(), self._shapes(), parameters, np.dtype(self.dtype))
+        return self._execute(graph, self.feeds(), parameters)
+
+    def run_training(
+        self, dys: list[np.ndarray], wanted: tuple[int, ...] = (0,)
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Outputs of a training plan, and the gradients of sum(dy * output) by the wanted inputs, all in ONNX order."""
+        source, parameters, dtype = self.graph(), self.parameters(), np.dtype(self.dtype)
+        graph = lower_for_training(source, self._shapes(), dtype, source.output_names(), Mode(train=True))
+        results = list(graph.outputs)
+        seeds, feeds = {}, self.feeds()
+        for k, (value, dy) in enumerate(zip(results, dys, strict=False)):
+            graph.inputs.append(Value(f"dy{k}", dtype, value.dims))
+            graph.values[f"dy{k}"] = graph.inputs[-1]
+            seeds[value.name] = f"dy{k}"
+            feeds[f"dy{k}"] = dy
+        found = differentiate(graph, seeds, [f"i{k}" for k in wanted])
+        grads = [graph.values[found[f"i{k}"]] for k in wanted]
+        graph.outputs = [*results, *grads]
+        pack_weights(graph, parameters)
+        arrays = self._execute(graph, feeds, parameters)
+        arrays = [to_onnx_order(a, v.layout) for a, v in zip(arrays, graph.outputs, strict=True)]
+        return arrays[: len(results)], arrays[len(results) :]
+
+
+def to_onnx_order(array: np.ndarray, layout: str) -> np.ndarray:
+    return np.moveaxis(array, -1, 1) if layout == "last" else array
