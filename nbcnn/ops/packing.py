@@ -13,6 +13,7 @@ from math import prod
 
 import numpy as np
 
+from nbcnn import kernels
 from nbcnn.binder import Binder
 from nbcnn.graph import Node, Value
 from nbcnn.kernels.cpu.tiling import packed_size, panel_width
@@ -64,30 +65,15 @@ class Packing:
         """This order as a parameter's own."""
         return Storage((self,), self.size, self._pack, self._unpack)
 
-    def _index(self) -> np.ndarray:
-        """(groups, panels, taps, run, lane) -> place in the ONNX array; -1 in the padding."""
-        width = panel_width(self.channels, self.itemsize)
-        panels = -(-self.channels // width)
-        group, channel, tap, inner, depth = self.order
-        columns = np.arange(panels * width).reshape(1, panels, 1, 1, 1, width)
-        index = (
-            np.arange(self.groups).reshape(-1, 1, 1, 1, 1, 1) * group
-            + columns * channel
-            + np.arange(self.taps).reshape(1, 1, -1, 1, 1, 1) * tap
-            + np.arange(self.inner).reshape(1, 1, 1, -1, 1, 1) * inner
-            + np.arange(self.depth).reshape(1, 1, 1, 1, -1, 1) * depth
-        )
-        return np.where(columns < self.channels, index, -1).reshape(-1)
-
     def _pack(self, array: np.ndarray) -> np.ndarray:
-        index = self._index()
-        return np.where(index >= 0, array.reshape(-1)[np.maximum(index, 0)], array.dtype.type(0))
+        data = np.empty(self.size, array.dtype)
+        kernels.load("cpu", "pack_weights")(np.ascontiguousarray(array).reshape(-1), data, self.dims, self.order)
+        return data
 
     def _unpack(self, data: np.ndarray) -> np.ndarray:
-        index = self._index()
-        out = np.empty(self.groups * self.channels * self.taps * self.run, data.dtype)
-        out[index[index >= 0]] = data[index >= 0]
-        return out
+        array = np.empty(self.groups * self.channels * self.taps * self.run, data.dtype)
+        kernels.load("cpu", "unpack_weights")(data, array, self.dims, self.order)
+        return array
 
 
 class _Conversion(Op):

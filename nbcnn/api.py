@@ -1,0 +1,66 @@
+"""The functions that users call first. This is the one module, beside the command line, that joins the engine and ONNX files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbcnn.model import Model
+from nbcnn.threads import get_num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from nbcnn.onnx_io import Report
+
+__all__ = ["get_num_threads", "load", "save", "set_num_threads", "validate"]
+
+
+def load(source: str | os.PathLike[str] | bytes | ModelProto, *, dtype: str = "float32", exact: bool = False) -> Model:
+    """A model from an ONNX file (a path), the bytes of one, or a ModelProto.
+
+    dtype: what floats are computed in. exact: forbid convolution algorithms that round otherwise than the direct sum.
+    Raises FileError or ModelError. Operators that the engine does not have are named when the model is first run, or by `check`.
+    """
+    from nbcnn.onnx_io import read_model
+
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    return Model(read_model(source), dtype, source=str(name), exact=exact)
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write a model; see Model.save."""
+    from nbcnn.onnx_io import write_model
+
+    with model.lock:
+        graph = model.trained_graph()
+    write_model(graph, path)
+
+
+def validate(
+    source: Model | str | os.PathLike[str] | bytes | ModelProto,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    dims: Mapping[str, int] | None = None,
+    seed: int = 0,
+    exact: bool = False,
+) -> Report:
+    """Run a network here and in onnxruntime on the same inputs, and compare every output.
+
+    inputs: arrays by name; None makes random ones from the network's input shapes, with `dims` for symbolic dimensions.
+    The report's `ok` says whether all outputs agree; printed, it shows the largest absolute and relative differences.
+    """
+    from nbcnn import onnx_io
+
+    if isinstance(source, Model):
+        model, proto = source, onnx_io.to_proto(source.trained_graph())
+    else:
+        model, proto = load(source, exact=exact), source  # type: ignore[assignment]
+
+    def run(names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return model.run(names, feeds)
+
+    return onnx_io.validate(proto, inputs, run, dims=dims, seed=seed)

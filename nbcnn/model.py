@@ -1,0 +1,225 @@
+"""Model: a network that can be run, trained, looked at and saved."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbcnn.errors import InputError
+from nbcnn.graph import Dim, Graph, Value
+from nbcnn.parameter import Parameter
+
+if TYPE_CHECKING:
+    from nbcnn.plan import Plan
+
+__all__ = ["Model", "Port"]
+
+PLANS_KEPT = 8
+"""Plans of so many different input shapes are kept; the least recently used goes first."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a network. shape: numbers, symbols such as "N" as strings, None where nothing is known."""
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...] | None
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """float16, bfloat16, float32 or float64."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+class Model:
+    """A network with its weights.
+
+    graph: the network as its file says; never rewritten by running or training. dtype: what floats are computed in, "float32" or
+    "float64". exact: forbid algorithms whose rounding differs from the direct sum of products.
+
+    Any thread may call a model; calls of one model wait for each other.
+    """
+
+    def __init__(self, graph: Graph, dtype: str = "float32", *, source: str = "", exact: bool = False) -> None:
+        if dtype not in ("float32", "float64"):
+            raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'float64'")
+        self.graph = graph
+        self.dtype = np.dtype(dtype)
+        self.source = source
+        self.exact = exact
+        self.lock = threading.RLock()
+        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._arena: Any = None
+        self.parameters: dict[str, Parameter] = {}
+        self.adopt(graph)
+
+    def adopt(self, graph: Graph) -> None:
+        """Take this graph as the model's source; parameters that it shares with the old one keep their values."""
+        known = self.parameters
+        self.graph = graph
+        self.parameters = {
+            name: known[name]
+            if name in known and known[name].shape == array.shape
+            else Parameter(name, array, self.dtype)
+            for name, array in graph.initializers.items()
+            if is_float(array.dtype)
+        }
+        self.forget_plans()
+
+    # --- what it is
+
+    @property
+    def inputs(self) -> list[Port]:
+        """What a caller must feed."""
+        return [_port(v) for v in self.graph.inputs]
+
+    @property
+    def outputs(self) -> list[Port]:
+        return [_port(v) for v in self.graph.outputs]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's own properties, such as how pictures are prepared; saved with the model."""
+        return self.graph.metadata
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{p.name} {p.dtype}{list(p.shape or ())}" for p in self.inputs)
+        return f"<nbcnn.Model {self.source or self.graph.name!r}: {len(self.graph.nodes)} nodes, inputs {inputs}>"
+
+    # --- running
+
+    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
+        """Compute outputs, as onnxruntime's InferenceSession.run does.
+
+        outputs: names, of outputs or of any value inside the network; None for all outputs. feeds: input name -> array in ONNX order.
+        Returns arrays that are the caller's. Raises InputError for a wrong name, shape or type, UnsupportedError where the network
+        needs what the engine does not have, naming nodes.
+        """
+        wanted = self._wanted(outputs)
+        arrays = self._check(feeds)
+        with self.lock:
+            plan = self._plan(wanted, arrays)
+            return self._run(plan, arrays, wanted)
+
+    def __call__(self, x: Any) -> np.ndarray:
+        """Run a network of one input and one output on x."""
+        if len(self.graph.inputs) != 1 or len(self.graph.outputs) != 1:
+            names = [p.name for p in self.inputs], [p.name for p in self.outputs]
+            raise InputError(
+                f"model(x) needs one input and one output; this one has {names[0]} and {names[1]}: use run"
+            )
+        return self.run(None, {self.graph.inputs[0].name: x})[0]
+
+    def plan(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Plan:
+        """The plan that `run` would use for these arrays, made if need be: for reports and tests."""
+        with self.lock:
+            return self._plan(self._wanted(outputs), self._check(feeds))
+
+    def _wanted(self, outputs: Sequence[str] | None) -> tuple[str, ...]:
+        if outputs is None:
+            return tuple(self.graph.output_names())
+        known = {name for node in self.graph.nodes for name in node.outputs if name} | set(self.graph.output_names())
+        for name in outputs:
+            if name not in known:
+                raise InputError(f"no output {name!r}; this network gives {self.graph.output_names()}")
+        return tuple(outputs)
+
+    def _check(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        declared = {v.name: v for v in self.graph.inputs}
+        for name in feeds:
+            if name not in declared:
+                raise InputError(f"no input {name!r}; this network takes {list(declared)}")
+        missing = [name for name in declared if name not in feeds]
+        if missing:
+            raise InputError(f"input {missing[0]!r} is not fed; this network takes {list(declared)}")
+        return {name: _checked(declared[name], feeds[name]) for name in declared}
+
+    def _plan(self, wanted: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> Plan:
+        key = (wanted, tuple((n, a.shape, a.dtype.str) for n, a in arrays.items()))
+        if key in self._plans:
+            self._plans.move_to_end(key)
+            return self._plans[key]
+        from nbcnn.lower import lower_for_inference
+
+        shapes = {name: (a.shape, a.dtype) for name, a in arrays.items()}
+        graph = lower_for_inference(self.graph, shapes, self.parameters, self.dtype, wanted)
+        plan = self._plans[key] = self.build(graph)
+        while len(self._plans) > PLANS_KEPT:
+            self._plans.popitem(last=False)
+        return plan
+
+    def build(self, graph: Graph) -> Plan:
+        """Bind a lowered graph to this model's weights and memory."""
+        from nbcnn.kernels.cpu.threads import most
+        from nbcnn.plan import Arena, build_plan
+
+        if self._arena is None:
+            self._arena = Arena()
+        used = {name: p for name, p in self.parameters.items() if name in graph.values}
+        return build_plan(graph, used, self.dtype, self._arena, threads=most())
+
+    def _run(self, plan: Plan, arrays: Mapping[str, np.ndarray], wanted: Sequence[str]) -> list[np.ndarray]:
+        from nbcnn.executor import execute
+
+        for value in plan.graph.inputs:
+            plan.array(value.name)[...] = arrays[value.name]
+        execute(plan)
+        declared = {v.name: v.dtype for v in self.graph.outputs}
+        found = []
+        for name, value in zip(wanted, plan.graph.outputs, strict=True):
+            array = plan.array(value.name)
+            found.append(array.astype(declared.get(name) or array.dtype, copy=True))
+        return found
+
+    def forget_plans(self) -> None:
+        """Drop everything derived from the graph; needed when a parameter's master array was replaced."""
+        self._plans.clear()
+
+    # --- saving and proof
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network with its present weights: same graph, names, opset and metadata as it was loaded with.
+
+        Raises FileError when the file cannot be written; an old file then stays whole.
+        """
+        from nbcnn.api import save
+
+        save(self, path)
+
+    def trained_graph(self) -> Graph:
+        """The source graph with the present weights (arrays of weights that never changed are shared, not copied)."""
+        graph = self.graph.copy()
+        for name, parameter in self.parameters.items():
+            if parameter.version:
+                graph.initializers[name] = parameter.value
+        return graph
+
+
+def _port(value: Value) -> Port:
+    return Port(value.name, "?" if value.dtype is None else value.dtype.name, value.shape)
+
+
+def _checked(value: Value, given: Any) -> np.ndarray:
+    """The array that was fed, if it fits what the network declares; the first dimension, the batch, is free."""
+    array = np.asarray(given)
+    if value.dtype is not None and array.dtype != value.dtype and not (is_float(array.dtype) and is_float(value.dtype)):
+        raise InputError(f"input {value.name!r} takes {value.dtype}, not {array.dtype}")
+    if value.shape is None:
+        return array
+    fits = len(array.shape) == len(value.shape) and all(
+        not isinstance(want, int) or want == have for want, have in zip(value.shape[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        raise InputError(
+            f"input {value.name!r} takes shape {list(value.shape)} (any first dimension), not {list(array.shape)}"
+        )
+    if array.size == 0:
+        raise InputError(f"input {value.name!r} is empty: shape {list(array.shape)}")
+    return array

@@ -1,0 +1,92 @@
+"""Which initializers are weights that training changes, and which nodes stay as they are.
+
+Trainable by default are the float weights, scales and biases that operators declare (`Op.trainable`: Conv, Gemm, MatMul, the norms, PRelu), and
+what is added right after a Conv, Gemm, MatMul or norm, also when they arrive through Identity, Reshape or Transpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from nbcnn.errors import InputError
+from nbcnn.graph import Graph, Node
+from nbcnn.ops import REGISTRY
+
+__all__ = ["is_frozen", "matches", "trainable", "untie"]
+
+CARRIERS = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
+"""Operators that hand a weight on as it is."""
+
+SUMMED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization")
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name fits one of these shell-style patterns ("layer1.*")."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def is_frozen(node: Node, patterns: Sequence[str]) -> bool:
+    """Whether a node is to stay as at inference: its own name fits a pattern, or that of something it reads directly."""
+    return matches(node.name, patterns) or any(matches(name, patterns) for name in node.inputs if name)
+
+
+def _origin(name: str, producers: dict[str, Node]) -> str:
+    """The value that a value is a mere view of."""
+    while name in producers and producers[name].op in CARRIERS:
+        name = producers[name].inputs[0]
+    return name
+
+
+def trainable(graph: Graph, train: Sequence[str] = (), freeze: Sequence[str] = ()) -> list[str]:
+    """Names of the initializers to train, in the order of their use.
+
+    train: patterns of initializers to train besides the default ones. freeze: patterns of initializers or nodes to leave alone.
+    Raises InputError for a pattern that fits nothing.
+    """
+    floats = {
+        name for name, array in graph.initializers.items() if array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    }
+    names = floats | {n.name for n in graph.nodes if n.name}
+    for pattern in (*train, *freeze):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise InputError(f"pattern {pattern!r} fits no weight and no node of this network")
+    producers = graph.producers()
+    found: dict[str, None] = {}
+    for node in graph.nodes:
+        if is_frozen(node, freeze):
+            continue
+        for slot in _weight_slots(node, producers):
+            name = _origin(node.input(slot), producers)
+            if name in floats and not matches(name, freeze):
+                found[name] = None
+    extra = sorted(name for name in floats if matches(name, train) and not matches(name, freeze))
+    return list(dict.fromkeys([*found, *extra]))
+
+
+def _weight_slots(node: Node, producers: dict[str, Node]) -> Sequence[int]:
+    if node.op in ("Add", "Sum") and len(node.inputs) == 2:
+        sources = [producers.get(_origin(name, producers)) for name in node.inputs]
+        return [1 - i for i, source in enumerate(sources) if source is not None and source.op in SUMMED]
+    op = REGISTRY.get(node.op)
+    return op.trainable if op is not None else ()
+
+
+def untie(graph: Graph) -> Graph:
+    """A copy in which weights that an exporter merged, because they were equal, are initializers of their own again.
+
+    PyTorch's exporter stores tensors of equal value once and hands them on through Identity nodes; such ties are not meant. An
+    initializer that several nodes read directly is shared on purpose and stays so.
+    """
+    copy = graph.copy()
+    readers = graph.consumers()
+    kept = []
+    for node in copy.nodes:
+        source = node.inputs[0] if node.inputs else ""
+        merged = node.op == "Identity" and source in graph.initializers and len(readers[source]) > 1
+        if merged and node.outputs[0] not in graph.output_names():
+            copy.initializers[node.outputs[0]] = graph.initializers[source].copy()
+        else:
+            kept.append(node)
+    copy.nodes = kept
+    return copy

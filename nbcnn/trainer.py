@@ -1,0 +1,380 @@
+"""Trainer: optimization steps on a model, and whole training runs."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbcnn.errors import DataError, InputError, TrainingError
+from nbcnn.graph import Value
+from nbcnn.model import Model, is_float
+from nbcnn.optim import SGD, Optimizer
+
+if TYPE_CHECKING:
+    from nbcnn.plan import Plan
+
+__all__ = ["Epoch", "History", "Progress", "Trainer"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress callback is told after every step. rate: samples a second. left: seconds, at the present rate."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    left: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's result. loss: mean over its steps. accuracy: share of right answers on the validation data, or None."""
+
+    number: int
+    loss: float
+    accuracy: float | None
+    seconds: float
+
+
+@dataclass
+class History:
+    """What `fit` did. interrupted: whether Ctrl-C ended it early."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    interrupted: bool = False
+
+
+@dataclass
+class _Step:
+    """A bound training step. split: the number of plan steps up to and including the loss."""
+
+    plan: Plan
+    split: int
+
+
+class Trainer:
+    """Trains a model in place.
+
+    loss: "cross_entropy" (targets: class indices, or one-hot rows), "squared_error", "binary_cross_entropy", or
+    "binary_cross_entropy_with_logits". Cross-entropy on an output that comes from a Softmax is taken of what goes into it.
+    output: which output is trained, where there are several. train: patterns of initializers to train besides the default ones;
+    freeze: patterns of initializers and nodes to leave alone (a frozen batch norm keeps using its running statistics).
+    l1, l2: penalties on weights of two dimensions and more (l2 adds strength / 2 * sum of squares to what is minimized; the reported
+    loss is that of the data alone). seed: of dropout. schedule: step (from 1) -> factor of the learning rate.
+
+    Batch norms use batch statistics and dropout is on, as in PyTorch's train(), unless frozen.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        loss: str = "cross_entropy",
+        optimizer: Optimizer | None = None,
+        *,
+        output: str | None = None,
+        train: Sequence[str] = (),
+        freeze: Sequence[str] = (),
+        l1: float = 0.0,
+        l2: float = 0.0,
+        seed: int = 0,
+        schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        from nbcnn.trainables import trainable, untie
+        from nbcnn.training_graph import LOSSES, RANDOM, logits_of
+
+        if loss not in LOSSES:
+            raise InputError(f"loss {loss!r} is none of {', '.join(LOSSES)}")
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer or SGD(lr=0.01)
+        self.freeze = tuple(freeze)
+        self.penalties = (l1, l2)
+        self.schedule = schedule
+        self.steps_done = 0
+        with model.lock:
+            model.adopt(untie(model.graph))
+            self.output = _chosen_output(model, output)
+            self.logits = logits_of(model.graph, self.output, loss)
+            self.trained = trainable(model.graph, train, freeze)
+        if not self.trained:
+            raise InputError("nothing is left to train: every weight is frozen")
+        self._states: dict[str, np.ndarray] = {RANDOM: np.array([seed, 0], np.int64)}
+        for name in ("weights", "others"):
+            self._states[f"nbcnn.hyper.{name}"] = self.optimizer.hyper(1, 0.0, 0.0)
+        self._steps: OrderedDict[Any, _Step] = OrderedDict()
+
+    # --- one step
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return self.optimizer.lr * (self.schedule(self.steps_done + 1) if self.schedule else 1.0)
+
+    def step(self, x: Any, t: Any) -> float:
+        """One optimization step on a batch; returns the loss before its update.
+
+        x: the network's input (an array, or a dictionary of arrays for several), t: targets. Raises InputError for what does not fit, and
+        TrainingError, before anything is changed, when the loss is not a finite number.
+        """
+        from nbcnn.executor import execute
+        from nbcnn.training_graph import LOSS, TARGET
+
+        feeds = self.model._check(x if isinstance(x, dict) else {self.model.graph.inputs[0].name: x})
+        target = self._target(t)
+        with self.model.lock:
+            step = self._bound(feeds, target)
+            plan = step.plan
+            for name, array in (*feeds.items(), (TARGET, target)):
+                if name in plan.arrays:
+                    plan.array(name)[...] = array
+            self._set_hyper()
+            execute(plan, 0, step.split)
+            loss = float(plan.arrays[LOSS][0])
+            if not np.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} at step {self.steps_done + 1} with learning rate {self.lr:g}: "
+                    "lower the learning rate, or look for values that are not finite in the data"
+                )
+            execute(plan, step.split)
+            self.steps_done += 1
+            for name in self._changed:
+                self.model.parameters[name].version += 1
+        return loss
+
+    def _target(self, t: Any) -> np.ndarray:
+        target = np.asarray(t)
+        if is_float(target.dtype):
+            return target.astype(self.model.dtype, copy=False)
+        if target.dtype.kind not in "iub":
+            raise InputError(f"targets must be numbers, not {target.dtype}")
+        if self.loss == "cross_entropy":
+            return target.astype(np.int64, copy=False)
+        return target.astype(self.model.dtype)
+
+    def _set_hyper(self) -> None:
+        from nbcnn.training_graph import RANDOM
+
+        number = self.steps_done + 1
+        scale = self.schedule(number) if self.schedule else 1.0
+        for name, (l1, l2) in (("weights", self.penalties), ("others", (0.0, 0.0))):
+            self._states[f"nbcnn.hyper.{name}"][:] = self.optimizer.hyper(number, l1, l2, scale)
+        self._states[RANDOM][1] = self.steps_done
+
+    def _bound(self, feeds: dict[str, np.ndarray], target: np.ndarray) -> _Step:
+        key = (tuple((n, a.shape) for n, a in feeds.items()), target.shape, target.dtype.str)
+        if key in self._steps:
+            self._steps.move_to_end(key)
+        else:
+            self._steps[key] = self._build(feeds, target)
+            while len(self._steps) > 4:
+                self._steps.popitem(last=False)
+        found = self._steps[key]
+        classes = found.plan.graph.values.get(self.logits)
+        if target.dtype == np.int64 and self.loss == "cross_entropy" and classes is not None:
+            _check_labels(target, classes)
+        return found
+
+    def _build(self, feeds: dict[str, np.ndarray], target: np.ndarray) -> _Step:
+        from nbcnn.training_graph import LOSS, step_graph
+
+        model = self.model
+        masters = {name: p.data for name, p in model.parameters.items()}
+        graph = step_graph(
+            model.graph,
+            {name: (a.shape, a.dtype) for name, a in feeds.items()},
+            (target.shape, target.dtype),
+            logits=self.logits,
+            loss=self.loss,
+            trained=self.trained,
+            freeze=self.freeze,
+            parameters=model.parameters,
+            optimizer=self.optimizer,
+            states=self._states,
+            dtype=model.dtype,
+        )
+        if any(model.parameters[name].data is not array for name, array in masters.items()):
+            model.forget_plans()
+            self._steps.clear()
+        plan = model.build(graph)
+        split = 1 + max(i for i, node in enumerate(plan.nodes) if LOSS in node.outputs)
+        effects = {name for node in graph.nodes if node.attrs.get("effect") for name in (*node.inputs, *node.outputs)}
+        self._changed = [name for name in model.parameters if name in effects]
+        return _Step(plan, split)
+
+    # --- whole runs
+
+    def fit(
+        self,
+        train: Any,
+        validation: Any = None,
+        *,
+        epochs: int = 1,
+        batch_size: int = 32,
+        seed: int = 0,
+        augment: Any = None,
+        patience: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        after_epoch: Callable[[Epoch], None] | None = None,
+    ) -> History:
+        """Train for some epochs on a data set of nbcnn.data, or on a pair of arrays (x, t), reshuffled each epoch from the seed.
+
+        validation: a data set on which the accuracy is measured after each epoch. patience: stop after so many epochs in which it did not
+        improve. Ctrl-C ends the run after the present step (a second one at once). When the loss stops being a number, TrainingError is
+        raised and the model has the weights of the last epoch's end.
+        """
+        from nbcnn.data import Loader, as_dataset
+
+        loader = Loader(as_dataset(train), batch_size, shuffle=True, seed=seed, augment=augment)
+        if len(loader) == 0:
+            raise DataError("the training data is empty")
+        held = None if validation is None else as_dataset(validation)
+        history, best, since = History(), -1.0, 0
+        with _interrupts() as stopped:
+            clock = _Clock(epochs * len(loader))
+            for number in range(1, epochs + 1):
+                start, kept = time.monotonic(), self._snapshot()
+                try:
+                    loss = self._epoch(loader, number, epochs, clock, progress, stopped)
+                except TrainingError as error:
+                    self._restore(kept)
+                    raise TrainingError(f"{error}; the weights are those of the end of epoch {number - 1}") from None
+                if loss is None:
+                    history.interrupted = True
+                    break
+                accuracy = None if held is None else self.evaluate(held, batch_size)
+                result = Epoch(number, loss, accuracy, time.monotonic() - start)
+                history.epochs.append(result)
+                if after_epoch:
+                    after_epoch(result)
+                if accuracy is not None and accuracy > best:
+                    best, since = accuracy, 0
+                else:
+                    since += 1
+                if stopped.is_set() or (patience is not None and accuracy is not None and since >= patience):
+                    history.interrupted = stopped.is_set()
+                    break
+        return history
+
+    def _epoch(
+        self,
+        loader: Any,
+        number: int,
+        epochs: int,
+        clock: _Clock,
+        progress: Callable[[Progress], None] | None,
+        stopped: threading.Event,
+    ) -> float | None:
+        """One pass over the data; the mean loss, None when it was interrupted."""
+        total, count = 0.0, 0
+        for index, (x, t) in enumerate(loader):
+            loss = self.step(x, t)
+            total, count = total + loss * len(x), count + len(x)
+            clock.tick(len(x))
+            if progress:
+                progress(Progress(number, epochs, index + 1, len(loader), loss, clock.rate, clock.left))
+            if stopped.is_set():
+                return None
+        return total / count
+
+    def predict(self, x: Any) -> np.ndarray:
+        """The values that the loss is taken of (before a final Softmax), at inference."""
+        feeds = x if isinstance(x, dict) else {self.model.graph.inputs[0].name: x}
+        return self.model.run([self.logits], feeds)[0]
+
+    def evaluate(self, data: Any, batch_size: int = 32) -> float:
+        """The share of a labelled data set that the model classifies right."""
+        from nbcnn.data import Loader, as_dataset
+
+        right = count = 0
+        for x, t in Loader(as_dataset(data), batch_size, shuffle=False):
+            scores = self.predict(x).reshape(len(x), -1)
+            labels = t if np.ndim(t) == 1 else np.argmax(np.reshape(t, (len(x), -1)), 1)
+            right += int((scores.argmax(1) == labels).sum())
+            count += len(x)
+        if count == 0:
+            raise DataError("the data to evaluate on is empty")
+        return right / count
+
+    def _snapshot(self) -> dict[str, np.ndarray]:
+        """The weights and running statistics, as they lie in memory."""
+        names = getattr(self, "_changed", self.trained)
+        return {name: self.model.parameters[name].value for name in names}
+
+    def _restore(self, kept: dict[str, np.ndarray]) -> None:
+        with self.model.lock:
+            for name, value in kept.items():
+                self.model.parameters[name].value = value
+
+
+class _Clock:
+    """Speed and time left. The first step, which compiles and plans, does not count."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.done, self.samples = steps, 0, 0
+        self.start = time.monotonic()
+
+    def tick(self, samples: int) -> None:
+        self.done += 1
+        if self.done == 1:
+            self.start = time.monotonic()
+        else:
+            self.samples += samples
+
+    @property
+    def rate(self) -> float:
+        return self.samples / max(time.monotonic() - self.start, 1e-9)
+
+    @property
+    def left(self) -> float:
+        per_step = (time.monotonic() - self.start) / max(self.done - 1, 1)
+        return per_step * (self.steps - self.done)
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second has its usual effect. (Only the main thread can listen.)"""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handler(number: int, frame: Any) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _chosen_output(model: Model, output: str | None) -> str:
+    names = model.graph.output_names()
+    if output is None and len(names) > 1:
+        raise InputError(f"this network has {len(names)} outputs, {names}: say which one to train with output=")
+    if output is not None and output not in names:
+        raise InputError(f"no output {output!r}; this network gives {names}")
+    return output or names[0]
+
+
+def _check_labels(target: np.ndarray, logits: Value) -> None:
+    classes = logits.dims[1]
+    bad = np.flatnonzero((target < 0) | (target >= classes))
+    if bad.size:
+        value = target.reshape(-1)[bad[0]]
+        raise DataError(
+            f"label {value} of sample {bad[0]} is out of range: the network has {classes} classes, 0 to {classes - 1}"
+        )

@@ -1,0 +1,152 @@
+"""The graph of one training step: forward, loss, gradients, updates.
+
+Order: forward; loss; running statistics; then each gradient, followed by the update of its weight as soon as nobody reads either any
+more, so that gradients do not pile up in memory. The executor stops after the loss to look at it before anything is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nbcnn.autodiff import differentiate
+from nbcnn.errors import InputError, ModelError
+from nbcnn.graph import Graph, Node, Value
+from nbcnn.lower import Feeds, lower_for_training
+from nbcnn.ops import lookup
+from nbcnn.optim import Optimizer
+from nbcnn.parameter import Parameter
+from nbcnn.passes.fuse import fuse_epilogues
+from nbcnn.passes.pack import WEIGHT_INPUT, pack_weights
+from nbcnn.passes.specialize import Mode
+from nbcnn.trainables import CARRIERS, is_frozen
+
+__all__ = ["LOSS", "LOSSES", "RANDOM", "TARGET", "check_target", "logits_of", "step_graph"]
+
+TARGET = "nbcnn.target"
+LOSS = "nbcnn.loss"
+SEED = "nbcnn.seed"
+RANDOM = "nbcnn.rng"
+
+LOSSES = {
+    "cross_entropy": "SoftmaxCrossEntropy",
+    "squared_error": "SquaredError",
+    "binary_cross_entropy": "BinaryCrossEntropy",
+    "binary_cross_entropy_with_logits": "BinaryCrossEntropyWithLogits",
+}
+
+
+def logits_of(graph: Graph, output: str, loss: str) -> str:
+    """The value that the loss is taken of: for cross-entropy, what goes into the Softmax that the output comes from, if it does."""
+    if loss != "cross_entropy":
+        return output
+    producers, name = graph.producers(), output
+    while name in producers and producers[name].op in CARRIERS:
+        name = producers[name].inputs[0]
+    node = producers.get(name)
+    return node.inputs[0] if node is not None and node.op in ("Softmax", "LogSoftmax") else output
+
+
+def step_graph(
+    source: Graph,
+    feeds: Feeds,
+    target: tuple[tuple[int, ...], np.dtype],
+    *,
+    logits: str,
+    loss: str,
+    trained: Sequence[str],
+    freeze: Sequence[str],
+    parameters: dict[str, Parameter],
+    optimizer: Optimizer,
+    states: dict[str, np.ndarray],
+    dtype: np.dtype,
+) -> Graph:
+    """Build it for inputs and targets of these shapes; its one output is the loss, LOSS.
+
+    states: arrays that live across steps, by name; those that are missing (optimizer states of weights) are added.
+    """
+    graph = lower_for_training(source, feeds, dtype, [logits], Mode(True, lambda node: is_frozen(node, freeze)))
+    effects = [n for n in graph.nodes if n.attrs.get("effect")]
+    graph.nodes = [n for n in graph.nodes if not n.attrs.get("effect")]
+    _add_loss(graph, target, loss)
+    _own_panels(graph, parameters, trained)
+    count = len(graph.nodes)
+    gradients = differentiate(graph, {LOSS: SEED}, trained)
+    if not gradients:
+        raise ModelError(f"output {logits!r} depends on no trainable weight")
+    before, backward = graph.nodes[:count], graph.nodes[count:]
+    graph.nodes = before + effects + backward
+    _add_updates(graph, gradients, parameters, optimizer, states)
+    graph.outputs = [graph.values[LOSS]]
+    graph.prune()
+    fuse_epilogues(graph)
+    pack_weights(graph, parameters)
+    if RANDOM in graph.initializers:
+        graph.initializers[RANDOM] = states[RANDOM]
+    return graph
+
+
+def _add_loss(graph: Graph, target: tuple[tuple[int, ...], np.dtype], loss: str) -> None:
+    value = graph.outputs[0]
+    shape, kind = target
+    graph.values[TARGET] = Value(TARGET, kind, shape)
+    graph.inputs.append(graph.values[TARGET])
+    graph.values[LOSS] = Value(LOSS, value.dtype, (1,))
+    graph.values[SEED] = Value(SEED, value.dtype, (1,))
+    graph.initializers[SEED] = np.ones(1, value.dtype)
+    gradient = graph.new_value(f"{LOSS}.gradient", value.dtype, value.dims, value.layout)
+    node = Node(LOSSES[loss], [value.name, TARGET], [LOSS, gradient], name="loss")
+    lookup(node).infer(node, [value, graph.values[TARGET]])
+    graph.nodes.append(node)
+
+
+def _own_panels(graph: Graph, parameters: dict[str, Parameter], trained: Sequence[str]) -> None:
+    """Let a trained weight that one product alone reads be stored in that product's panels."""
+    readers = graph.consumers()
+    for name in trained:
+        nodes = readers.get(name, [])
+        if len(nodes) == 1 and nodes[0].inputs.index(name) == WEIGHT_INPUT.get(nodes[0].op):
+            packing = lookup(nodes[0]).packing(nodes[0], graph.values)  # type: ignore[attr-defined]
+            parameters[name].store_as(packing.storage())
+
+
+def _add_updates(
+    graph: Graph,
+    gradients: dict[str, str],
+    parameters: dict[str, Parameter],
+    optimizer: Optimizer,
+    states: dict[str, np.ndarray],
+) -> None:
+    """Insert each weight's update after the last node that reads the weight or its gradient."""
+    last: dict[str, int] = {}
+    for index, node in enumerate(graph.nodes):
+        for name in (*node.inputs, *node.outputs):
+            last[name] = index
+    follow: dict[int, list[Node]] = {}
+    for name, gradient in gradients.items():
+        parameter = parameters[name]
+        hyper = "nbcnn.hyper.weights" if len(parameter.shape) > 1 else "nbcnn.hyper.others"
+        names = []
+        for state in optimizer.states:
+            key = f"{name}.{state}"
+            states.setdefault(key, np.zeros(parameter.data.size, parameter.dtype))
+            graph.values[key] = Value(key, parameter.dtype, states[key].shape, "packed")
+            graph.initializers[key] = states[key]
+            names.append(key)
+        graph.values.setdefault(hyper, Value(hyper, states[hyper].dtype, states[hyper].shape))
+        graph.initializers[hyper] = states[hyper]
+        update = Node(optimizer.op, [name, gradient, *names, hyper], [], {"effect": True}, name=f"update {name}")
+        follow.setdefault(max(last.get(name, 0), last[gradient]), []).append(update)
+    graph.nodes = [n for i, node in enumerate(graph.nodes) for n in (node, *follow.get(i, ()))]
+
+
+def check_target(logits: Value, shape: tuple[int, ...], kind: np.dtype, loss: str) -> None:
+    """Raise InputError unless a target of this shape and type fits."""
+    if loss == "cross_entropy" and kind.kind in "iu":
+        want = (logits.dims[0], *logits.dims[2:])
+        if int(np.prod(shape)) == int(np.prod(want)) and shape[:1] == want[:1]:
+            return
+        raise InputError(f"class indices of shape {list(shape)} do not fit an output of shape {list(logits.dims)}")
+    if shape != logits.dims:
+        raise InputError(f"targets of shape {list(shape)} do not fit an output of shape {list(logits.dims)}")
