@@ -9,10 +9,20 @@ from __future__ import annotations
 __all__ = ["KERNELS"]
 
 KERNELS: dict[str, str] = {
+    "adam_update": "update",
+    "class_loss": "loss",
     "conv_gather": "conv",
     "conv_weight_grad": "conv",
+    "count_agreeing": "loss",
+    "count_correct": "loss",
+    "element_loss": "loss",
+    "copy_strided": "copy",
+    "fill": "copy",
+    "depthwise_gather": "depthwise",
+    "depthwise_weight_grad": "depthwise",
     "pack_weights": "pack",
     "pad_channels_last": "pad",
+    "sgd_update": "update",
     "transpose_matrices": "layout",
     "transpose_weights": "pack",
     "unpack_weights": "pack",

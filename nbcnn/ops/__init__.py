@@ -9,11 +9,17 @@ from nbcnn.ops.base import REGISTRY, Facts, Op, lookup
 __all__ = ["FAMILIES", "REGISTRY", "Facts", "Op", "lookup"]
 
 FAMILIES = (
+    "concat",
+    "constant",
     "conv",
     "gemm",
     "layout",
+    "loss",
     "packing",
     "reshape",
+    "slice",
+    "transpose",
+    "update",
 )
 
 for _family in FAMILIES:

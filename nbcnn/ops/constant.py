@@ -1,0 +1,111 @@
+"""Operators whose value is known once shapes are: Constant, ConstantOfShape, Shape, Size, Range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nbcnn.errors import ModelError
+from nbcnn.graph import Node, Value
+from nbcnn.ops.base import Facts, Op, register
+
+ATTRIBUTES = {
+    "value": None,
+    "sparse_value": None,
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+    "value_string": np.str_,
+    "value_strings": np.str_,
+}
+"""The attributes that a Constant may have one of, and the element type that each stands for (None: its own)."""
+
+
+@register("Constant")
+class Constant(Op):
+    """ONNX opsets 1, 9, 11 (sparse_value), 12 (value_int and so on), 13."""
+
+    since = 1
+    differentiable = False
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        given = [name for name in ATTRIBUTES if name in node.attrs]
+        if len(given) != 1:
+            raise ModelError(f"{node.label}: needs exactly one of the attributes {', '.join(ATTRIBUTES)}")
+        return [np.asarray(node.attrs[given[0]], ATTRIBUTES[given[0]])]
+
+
+@register("ConstantOfShape")
+class ConstantOfShape(Op):
+    """ONNX opsets 9, 20 and later. value: one element (default: 0 as float)."""
+
+    since = 9
+    differentiable = False
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        shape = facts.constant(node, 0, "the shape")
+        if shape is None or (shape.size and shape.min() < 0):
+            raise ModelError(f"{node.label}: cannot make a tensor of shape {shape}")
+        value = np.asarray(node.attrs.get("value", np.zeros(1, np.float32)))
+        node.inputs = []
+        node.attrs = {"array": np.full([int(n) for n in shape.reshape(-1)], value.reshape(-1)[0], value.dtype)}
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        return [node.attrs["array"]]
+
+
+@register("Shape")
+class Shape(Op):
+    """ONNX opsets 1, 13, 15 (start, end)."""
+
+    since = 1
+    differentiable = False
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        x = inputs[0]
+        assert x
+        # ONNX clamps start and end to the rank, as Python does.
+        return [np.array(x.dims[node.attrs.get("start", 0) : node.attrs.get("end")], np.int64)]
+
+
+@register("Size")
+class Size(Op):
+    """ONNX opsets 1, 13."""
+
+    since = 1
+    differentiable = False
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        assert inputs[0]
+        return [np.array(inputs[0].size, np.int64)]
+
+
+@register("Range")
+class Range(Op):
+    """ONNX opset 11: start, start + delta, ... below limit (above it for a negative delta)."""
+
+    since = 11
+    differentiable = False
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        start, limit, delta = (facts.constant(node, k, what) for k, what in enumerate(("start", "limit", "delta")))
+        if start is None or limit is None or delta is None or not delta.item():
+            raise ModelError(f"{node.label}: needs a start, a limit and a delta that is not zero")
+        count = max(int(np.ceil((limit.item() - start.item()) / delta.item())), 0)
+        node.inputs = []
+        node.attrs = {"array": (start.item() + np.arange(count) * delta.item()).astype(start.dtype)}
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        return [node.attrs["array"]]

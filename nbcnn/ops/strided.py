@@ -1,0 +1,69 @@
+"""Strided copies: how the operators that only move elements call one kernel, whatever the two layouts are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import inf, prod
+
+from nbcnn.binder import Binder
+from nbcnn.errors import UnsupportedError
+from nbcnn.graph import Value
+
+__all__ = ["Axis", "copy", "fill", "strides"]
+
+Axis = tuple[int, int, int]
+"""One axis of a copy: size, stride in x, stride in y (elements)."""
+RANK = 6
+
+
+def strides(value: Value) -> tuple[int, ...]:
+    """How many elements of memory lie between neighbours along each ONNX axis."""
+    physical = value.physical
+    steps = [prod(physical[k + 1 :]) for k in range(len(physical))]
+    return (steps[0], steps[-1], *steps[1:-1]) if value.layout == "last" else tuple(steps)
+
+
+def merged(axes: Iterable[Axis]) -> tuple[list[Axis], int, int]:
+    """The same copy with as few axes as can be, in the kernel's order, and what to add to the two starts."""
+    x_start = y_start = 0
+    kept: list[Axis] = []
+    for size, x, y in axes:
+        if y < 0:
+            x_start, y_start, x, y = x_start + (size - 1) * x, y_start + (size - 1) * y, -x, -y
+        if size != 1:
+            kept.append((size, x, y))
+    kept.sort(key=lambda axis: -axis[2])
+    found: list[Axis] = []
+    for size, x, y in kept:
+        if found and found[-1][1:] == (size * x, size * y):
+            size *= found.pop()[0]
+        found.append((size, x, y))
+    if len(found) > 2 and found[-1][1] != 1:
+        # y is written along the last axis; the one along which x is contiguous comes next to it.
+        nearest = min(range(len(found) - 1), key=lambda k: abs(found[k][1]) or inf)
+        found.insert(len(found) - 2, found.pop(nearest))
+    return found, x_start, y_start
+
+
+def copy(b: Binder, x: Value, y: Value, axes: Sequence[Axis], x_start: int = 0, y_start: int = 0) -> None:
+    """Emit the copy of prod(sizes) elements of x into y; none where y can be the memory of x."""
+    count = prod(size for size, _, _ in axes)
+    if count == 0:
+        return
+    found, x_more, y_more = merged(axes)
+    if count == x.size == y.size and x.dtype == y.dtype and found in ([], [(count, 1, 1)]):
+        b.alias(y.name, x.name)
+        return
+    if len(found) > RANK:
+        assert b.node is not None
+        raise UnsupportedError(f"{b.node.label}: a copy of {x.dims} to {y.dims} over more than {RANK} dimensions")
+    shape, x_strides, y_strides = zip(*[(1, 0, 0)] * (RANK - len(found)), *found, strict=True)
+    source, target = b.buffer(x.name), b.buffer(y.name)
+    b.call("copy_strided", source, target, shape, x_start + x_more, x_strides, y_start + y_more, y_strides)
+
+
+def fill(b: Binder, y: Value, value: float) -> None:
+    """Emit the filling of the whole of y."""
+    assert y.dtype is not None
+    if y.size:
+        b.call("fill", b.buffer(y.name), y.dtype.type(value))
