@@ -14,8 +14,8 @@ from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.geometry import Window, gather_phases, window
 from nbcnn.graph import Node, Value
 from nbcnn.ops.base import Facts, Op, Shaped, register
-from nbcnn.ops.gather import Epilogue, Gather, weight_grad, window_taps
-from nbcnn.ops.packing import Packing, dense, rows
+from nbcnn.ops.gather import Epilogue, Gather, depthwise_weight_grad, triple, weight_grad, window_taps
+from nbcnn.ops.packing import Packing, dense, depthwise, rows
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -35,6 +35,11 @@ def _reads_lines(win: Window, depth: int, group: int) -> bool:
     return depth <= FEW_CHANNELS and group == 1 and win.kernel[-1] > 1 and win.dilations[-1] == 1
 
 
+def is_depthwise(w: tuple[int, ...], group: int) -> bool:
+    """Whether every channel has one filter of its own."""
+    return 1 < group == w[0] and w[1] == 1
+
+
 def _padded(win: Window) -> Window:
     """The same window over a picture whose padding is part of it."""
     size = tuple(n + b + max(e, 0) for n, b, e in zip(win.size, win.begins, win.ends, strict=True))
@@ -46,6 +51,8 @@ def conv_packing(x: Value, w: Value, win: Window, group: int) -> Packing:
     """How the forward kernel wants the weights."""
     assert w.dtype is not None
     channels, depth = w.dims[0] // group, w.dims[1]
+    if is_depthwise(w.dims, group):
+        return depthwise(w.dims[0], win.kernel, w.dtype.itemsize)
     if _reads_lines(win, depth, group):
         return rows(channels, depth, win.kernel, w.dtype.itemsize)
     return dense(group, channels, depth, win.kernel, w.dtype.itemsize)
@@ -86,6 +93,7 @@ class Conv(Op):
             "pads": win.begins + win.ends,
             "dilations": win.dilations,
             "channel_axis": 0,
+            "depthwise": is_depthwise(w.dims, group),
         }
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
@@ -103,7 +111,7 @@ class Conv(Op):
         x, w = node.inputs[:2]
         dy, residual = back.unclamp(node, dy)
         found: list[str | None] = [None] * len(node.inputs)
-        attrs = {k: node.attrs[k] for k in ("group", "strides", "pads", "dilations")}
+        attrs = {k: node.attrs[k] for k in ("group", "strides", "pads", "dilations", "depthwise")}
         if need[0]:
             found[0] = back.add("ConvInputGrad", [dy, w], like=x, attrs=attrs)
         if need[1]:
@@ -139,15 +147,12 @@ class Conv(Op):
             jump=(1,) * len(win.out),
             taps=window_taps(kernel, win.dilations, win.begins),
         )
-        gather.bind(
-            b, node, source, b.buffer(w.name), b.buffer(node.outputs[0]), packing, Epilogue(node.input(2), residual)
-        )
+        bind = gather.bind_depthwise if node.attrs["depthwise"] else gather.bind
+        bind(b, node, source, b.buffer(w.name), b.buffer(node.outputs[0]), packing, Epilogue(node.input(2), residual))
 
 
 def _pad(b: Binder, source, x: Value, win: Window):  # type: ignore[no-untyped-def]
     """The picture with its padding, in scratch memory (the picture itself where there is none)."""
-    from nbcnn.ops.gather import triple
-
     wide = _padded(win)
     if wide.size == win.size:
         return source
@@ -173,8 +178,10 @@ class ConvInputGrad(Op):
     def packing(self, node: Node, values: dict[str, Value]) -> Packing:
         w = values[node.inputs[1]]
         assert w.dtype is not None
-        group = node.attrs["group"]
-        return dense(group, w.dims[0] // group, w.dims[1], w.dims[2:], w.dtype.itemsize).transposed()
+        group, kernel, itemsize = node.attrs["group"], w.dims[2:], w.dtype.itemsize
+        if node.attrs["depthwise"]:
+            return depthwise(group, kernel, itemsize)
+        return dense(group, w.dims[0] // group, w.dims[1], kernel, itemsize).transposed()
 
     def bind(self, node: Node, b: Binder) -> None:
         dy, dx = b.value(node.inputs[0]), b.value(node.outputs[0])
@@ -198,7 +205,8 @@ class ConvInputGrad(Op):
                 taps=phase.taps,
             )
             w, y = b.buffer(node.inputs[1]), b.buffer(dx.name)
-            gather.bind(b, node, b.buffer(dy.name), w, y, node.attrs["packing"], Epilogue("", residual))
+            bind = gather.bind_depthwise if node.attrs["depthwise"] else gather.bind
+            bind(b, node, b.buffer(dy.name), w, y, node.attrs["packing"], Epilogue("", residual))
 
 
 @register("ConvWeightGrad")
@@ -221,4 +229,8 @@ class ConvWeightGrad(Op):
         source = b.buffer(x.name)
         if packing.inner > 1:
             source, win = _pad(b, source, x, win), _padded(win)
-        weight_grad(b, source, b.buffer(node.inputs[1]), b.buffer(node.outputs[0]), packing, win, x.dims[0], x.dims[1])
+        dy, dw = b.buffer(node.inputs[1]), b.buffer(node.outputs[0])
+        if node.attrs["depthwise"]:
+            depthwise_weight_grad(b, source, dy, dw, packing, win, x.dims[0])
+        else:
+            weight_grad(b, source, dy, dw, packing, win, x.dims[0], x.dims[1])

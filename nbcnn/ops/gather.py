@@ -14,7 +14,7 @@ from nbcnn.graph import Node
 from nbcnn.kernels.cpu.tiling import GRAD_ROWS, PANEL_VECS, ROWS, lanes, panel_width
 from nbcnn.ops.packing import Packing
 
-__all__ = ["Epilogue", "Gather", "bounds", "triple", "weight_grad"]
+__all__ = ["Epilogue", "Gather", "bounds", "depthwise_weight_grad", "triple", "weight_grad", "window_taps"]
 
 BLOCK = ROWS * 8
 """Pixels whose row starts are looked up at once; their share of x should stay in the L2 cache."""
@@ -63,29 +63,42 @@ class Gather:
         self, b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, packing: Packing, epilogue: Epilogue
     ) -> None:
         """Emit the call; y is overwritten on the grid."""
-        taps = np.array([(*triple(move, 0), number) for move, number in self.taps], np.int64).reshape(-1)
         pixels = self.images * prod(self.grid)
         block = min(BLOCK, -(-pixels // ROWS) * ROWS)
         slot = -(-((len(self.taps) + 5) * block) // 8) * 8
-        low, high = bounds(node, b.dtype)
         b.call(
             "conv_gather",
-            x,
-            w,
-            b.optional(epilogue.bias),
-            b.optional(epilogue.residual),
-            y,
-            b.constant(taps),
+            *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, self._taps(b)),
             b.zeros(packing.run),
             b.scratch(slot * b.threads, np.int64),
             b.scratch(ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
+            *self._grids(packing),
+            (block, self._panels_a_task(packing, pixels, block)),
+            *bounds(node, b.dtype),
+        )
+
+    def bind_depthwise(
+        self, b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, packing: Packing, epilogue: Epilogue
+    ) -> None:
+        """Emit the call for a filter of its own for each channel (`depthwise` packing)."""
+        b.call(
+            "depthwise_gather",
+            *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, self._taps(b)),
+            b.scratch(max(-(-len(self.taps) // 4), 1) * 16 * b.threads, np.int64),
+            *self._grids(packing),
+            *bounds(node, b.dtype),
+        )
+
+    def _taps(self, b: Binder) -> Buffer:
+        return b.constant(np.array([(*triple(move, 0), number) for move, number in self.taps], np.int64).reshape(-1))
+
+    def _grids(self, packing: Packing) -> tuple[tuple[int, ...], ...]:
+        """The arguments grid, source, target and weights of the kernels."""
+        return (
             (self.images, *triple(self.grid, 1)),
             (*triple(self.extent, 1), self.pitch, packing.run, *triple(self.step, 1)),
             (*triple(self.target, 1), self.out_pitch, *triple(self.first, 0), *triple(self.jump, 1)),
             (packing.groups, packing.channels, packing.taps),
-            (block, self._panels_a_task(packing, pixels, block)),
-            low,
-            high,
         )
 
     def _panels_a_task(self, packing: Packing, pixels: int, block: int) -> int:
@@ -99,9 +112,7 @@ def weight_grad(
     b: Binder, x: Buffer, dy: Buffer, dw: Buffer, packing: Packing, win: Window, images: int, pitch: int
 ) -> None:
     """Emit the call of conv_weight_grad for a forward window; taps of `packing` are the window's, in order."""
-    kernel = win.kernel if packing.inner == 1 else (*win.kernel[:-1], 1)
-    taps = window_taps(kernel, win.dilations, win.begins)
-    flat = np.array([(*triple(move, 0), number) for move, number in taps], np.int64).reshape(-1)
+    flat = _flat_taps(packing, win)
     lines_of_x = win.size[-1] * pitch * prod(win.strides[:-1])
     line = lines_of_x + win.out[-1] * packing.groups * packing.channels
     out_pitch = packing.groups * packing.channels
@@ -118,6 +129,22 @@ def weight_grad(
         (packing.groups, packing.channels, packing.taps),
         (max(1, CACHE_ELEMENTS // line), b.threads),
     )
+
+
+def depthwise_weight_grad(
+    b: Binder, x: Buffer, dy: Buffer, dw: Buffer, packing: Packing, win: Window, images: int
+) -> None:
+    """As weight_grad, for `depthwise` packing."""
+    channels = packing.channels
+    source = (*triple(win.size, 1), channels, 1, *triple(win.strides, 1))
+    outer = (images, *triple(win.out, 1), channels)
+    b.call("depthwise_weight_grad", x, dy, dw, b.constant(_flat_taps(packing, win)), source, outer, channels)
+
+
+def _flat_taps(packing: Packing, win: Window) -> np.ndarray:
+    kernel = win.kernel if packing.inner == 1 else (*win.kernel[:-1], 1)
+    taps = window_taps(kernel, win.dilations, win.begins)
+    return np.array([(*triple(move, 0), number) for move, number in taps], np.int64).reshape(-1)
 
 
 def window_taps(

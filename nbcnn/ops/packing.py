@@ -114,6 +114,12 @@ def dense(groups: int, channels: int, depth: int, kernel: Sequence[int], itemsiz
     return Packing(groups, channels, taps, 1, depth, (channels * depth * taps, depth * taps, 1, 0, taps), itemsize)
 
 
+def depthwise(channels: int, kernel: Sequence[int], itemsize: int) -> Packing:
+    """ONNX Conv's weights (channels, 1, kernel...) of a convolution with as many groups as channels."""
+    taps = prod(kernel)
+    return Packing(1, channels, taps, 1, 1, (0, taps, 1, 0, 0), itemsize)
+
+
 def rows(channels: int, depth: int, kernel: Sequence[int], itemsize: int) -> Packing:
     """As `dense` for one group, with the last kernel dimension read as one run: for pictures of few channels."""
     lines, inner = prod(kernel[:-1]), kernel[-1]

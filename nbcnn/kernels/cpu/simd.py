@@ -36,6 +36,7 @@ __all__ = [
     "tile_spill",
     "tile_starts",
     "tile_zeros",
+    "zeros",
 ]
 
 
@@ -180,6 +181,17 @@ def store_first(typingctx, array, index, vec, length):  # type: ignore[no-untype
         return context.get_dummy_value()
 
     return types.void(array, types.int64, vec, types.int64), codegen
+
+
+@intrinsic
+def zeros(typingctx, array):  # type: ignore[no-untyped-def]
+    """zeros(array): a register of array's type with zero in every lane."""
+    kind = vec_of(array)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return ir.Constant(context.get_value_type(kind), [0.0] * kind.count)
+
+    return kind(array), codegen
 
 
 @intrinsic
