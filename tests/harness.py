@@ -17,7 +17,7 @@ from nbcnn.lower import lower_for_inference, lower_for_training
 from nbcnn.parameter import Parameter
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.specialize import Mode
-from nbcnn.plan import Arena, build_plan
+from nbcnn.plan import Arena, Plan, build_plan
 
 THREADS = 2
 
@@ -58,14 +58,17 @@ class Case:
             if a is not None and k in self.weights and a.dtype.kind == "f"
         }
 
-    def _execute(
-        self, graph: Graph, feeds: dict[str, np.ndarray], parameters: dict[str, Parameter]
-    ) -> list[np.ndarray]:
+    def _plan(self, graph: Graph, feeds: dict[str, np.ndarray], parameters: dict[str, Parameter]) -> Plan:
         plan = build_plan(graph, parameters, np.dtype(self.dtype), Arena(), threads=THREADS)
-        for value in graph.inputs:
-            plan.array(value.name)[...] = feeds[value.name]
+        self.fed = feeds
+        return plan
+
+    def execute(self, plan: Plan) -> list[np.ndarray]:
+        """Run a plan of this case on its inputs; the outputs, in memory order."""
+        for value in plan.graph.inputs:
+            plan.array(value.name)[...] = self.fed[value.name]
         executor.execute(plan)
-        return [plan.array(v.name).copy() for v in graph.outputs]
+        return [plan.array(v.name).copy() for v in plan.graph.outputs]
 
     def _shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         return {k: (a.shape, a.dtype) for k, a in self.feeds().items()}
@@ -74,12 +77,19 @@ class Case:
         """The outputs, in ONNX order, of an inference plan."""
         parameters = self.parameters()
         graph = lower_for_inference(self.graph(), self._shapes(), parameters, np.dtype(self.dtype))
-        return self._execute(graph, self.feeds(), parameters)
+        return self.execute(self._plan(graph, self.feeds(), parameters))
 
     def run_training(
         self, dys: list[np.ndarray], wanted: tuple[int, ...] = (0,)
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Outputs of a training plan, and the gradients of sum(dy * output) by the wanted inputs, all in ONNX order."""
+        plan = self.training_plan(dys, wanted)
+        graph = plan.graph
+        arrays = [to_onnx_order(a, v.layout) for a, v in zip(self.execute(plan), graph.outputs, strict=True)]
+        return arrays[: self.outputs], arrays[self.outputs :]
+
+    def training_plan(self, dys: list[np.ndarray], wanted: tuple[int, ...] = (0,)) -> Plan:
+        """The plan of run_training, with its inputs filled in."""
         source, parameters, dtype = self.graph(), self.parameters(), np.dtype(self.dtype)
         graph = lower_for_training(source, self._shapes(), dtype, source.output_names(), Mode(train=True))
         results = list(graph.outputs)
@@ -93,9 +103,10 @@ class Case:
         grads = [graph.values[found[f"i{k}"]] for k in wanted]
         graph.outputs = [*results, *grads]
         pack_weights(graph, parameters)
-        arrays = self._execute(graph, feeds, parameters)
-        arrays = [to_onnx_order(a, v.layout) for a, v in zip(arrays, graph.outputs, strict=True)]
-        return arrays[: len(results)], arrays[len(results) :]
+        plan = self._plan(graph, feeds, parameters)
+        for value in graph.inputs:
+            plan.array(value.name)[...] = feeds[value.name]
+        return plan
 
 
 def to_onnx_order(array: np.ndarray, layout: str) -> np.ndarray:

@@ -11,15 +11,17 @@ import numpy as np
 from nbcnn.binder import Binder, Buffer
 from nbcnn.geometry import Window
 from nbcnn.graph import Node
-from nbcnn.kernels.cpu.tiling import GRAD_ROWS, PANEL_VECS, ROWS, lanes, panel_width
+from nbcnn.kernels.cpu.tiling import GRAD_ROWS, PACKED_PANELS, PANEL_VECS, ROWS, lanes, panel_width
 from nbcnn.ops.packing import Packing
 
 __all__ = ["Epilogue", "Gather", "bounds", "depthwise_weight_grad", "triple", "weight_grad", "window_taps"]
 
 BLOCK = ROWS * 8
 """Pixels whose row starts are looked up at once; their share of x should stay in the L2 cache."""
-CACHE_ELEMENTS = 128 * 1024
-"""Elements of x and dy that a block of the weight gradient may span (512 KiB in float32)."""
+GRAD_PIXELS = 128
+"""Pixels of a block of the weight gradient: their panel of dy (16 KiB in float32) stays in the L1 cache."""
+LARGE_GRADIENT = 1 << 20
+"""Bytes of a weight gradient from which on it is worth visiting it less often."""
 
 
 def triple(values: Sequence[int], fill: int) -> tuple[int, int, int]:
@@ -112,23 +114,35 @@ def weight_grad(
     b: Binder, x: Buffer, dy: Buffer, dw: Buffer, packing: Packing, win: Window, images: int, pitch: int
 ) -> None:
     """Emit the call of conv_weight_grad for a forward window; taps of `packing` are the window's, in order."""
-    flat = _flat_taps(packing, win)
-    lines_of_x = win.size[-1] * pitch * prod(win.strides[:-1])
-    line = lines_of_x + win.out[-1] * packing.groups * packing.channels
+    if win.taps == 1 and win.strides == (1,) * len(win.strides) and win.out == win.size:
+        win, images = _lines_of(images * prod(win.out)), 1
     out_pitch = packing.groups * packing.channels
+    lines = _lines_at_once(win, images, packing)
+    tile_lanes = PANEL_VECS * lanes(b.dtype.itemsize)
     b.call(
         "conv_weight_grad",
-        x,
-        dy,
-        dw,
-        b.constant(flat),
+        *(x, dy, dw, b.constant(_flat_taps(packing, win))),
         b.scratch(16 * b.threads, np.int64),
-        b.scratch(GRAD_ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
+        b.scratch(GRAD_ROWS * tile_lanes * b.threads),
+        b.scratch(lines * win.out[-1] * tile_lanes * PACKED_PANELS * b.threads),
         (*triple(win.size, 1), pitch, packing.run, *triple(win.strides, 1)),
         (images, *triple(win.out, 1), out_pitch),
         (packing.groups, packing.channels, packing.taps),
-        (max(1, CACHE_ELEMENTS // line), b.threads),
+        (lines, b.threads),
     )
+
+
+def _lines_at_once(win: Window, images: int, packing: Packing) -> int:
+    """Lines of dy in a block of the weight gradient: few enough for the L1 cache, more where dw itself is large."""
+    pixels = GRAD_PIXELS if packing.size * packing.itemsize < LARGE_GRADIENT else 2 * GRAD_PIXELS
+    return max(1, min(pixels // win.out[-1], images * prod(win.out[:-1])))
+
+
+def _lines_of(pixels: int) -> Window:
+    """A window of one tap over so many pixels, which may lie in any shape: in lines that make good blocks."""
+    width = next((w for w in range(min(GRAD_PIXELS, pixels), 15, -1) if pixels % w == 0), pixels)
+    size = (pixels // width, width)
+    return Window(size, (1, 1), (1, 1), (1, 1), (0, 0), (0, 0), size)
 
 
 def depthwise_weight_grad(

@@ -1,0 +1,90 @@
+"""Softmax and LogSoftmax along the middle axis of (outer, count, inner)."""
+
+from __future__ import annotations
+
+import math
+
+from numba import prange
+
+from nbcnn.kernels.cpu import transcendental
+from nbcnn.kernels.cpu.jit import kernel, serial
+
+__all__ = ["softmax", "softmax_grad"]
+
+BLOCK = 4096
+"""Elements that one task is worth."""
+
+
+@serial
+def _line(x, y, log):  # type: ignore[no-untyped-def]
+    """One contiguous line. The maximum is taken off first, so that nothing overflows."""
+    top = x[0]
+    for i in range(1, x.size):
+        top = x[i] if (x[i] > top) | (x[i] != x[i]) else top
+    total = y.dtype.type(0)
+    for i in range(x.size):
+        y[i] = transcendental.exp(x[i] - top)
+    for i in range(x.size):
+        total += y[i]
+    if log:
+        shift = math.log(total)
+        for i in range(x.size):
+            y[i] = (x[i] - top) - shift
+    else:
+        for i in range(x.size):
+            y[i] = y[i] / total
+
+
+@serial
+def _strided_line(x, y, log, start, count, step):  # type: ignore[no-untyped-def]
+    """One line whose elements lie `step` apart."""
+    top = x[start]
+    for i in range(1, count):
+        v = x[start + i * step]
+        top = v if (v > top) | (v != v) else top
+    total = y.dtype.type(0)
+    for i in range(count):
+        e = transcendental.exp(x[start + i * step] - top)
+        total += e
+        if not log:
+            y[start + i * step] = e
+    shift = math.log(total)
+    for i in range(count):
+        at = start + i * step
+        y[at] = (x[at] - top) - shift if log else y[at] / total
+
+
+@kernel
+def softmax(x, y, shape, log):  # type: ignore[no-untyped-def]
+    """y = exp(x) / sum of exp(x) along the middle axis, or its logarithm if `log`. shape: (outer, count, inner). y is not x."""
+    outer, count, inner = shape
+    lines = outer * inner
+    block = max(BLOCK // count, 1)
+    for task in prange((lines + block - 1) // block):
+        for line in range(task * block, min((task + 1) * block, lines)):
+            if inner == 1:
+                _line(x[line * count : (line + 1) * count], y[line * count : (line + 1) * count], log)
+            else:
+                _strided_line(x, y, log, line // inner * count * inner + line % inner, count, inner)
+
+
+@serial
+def _line_grad(y, dy, dx, log, start, count, step):  # type: ignore[no-untyped-def]
+    total = y.dtype.type(0)
+    for i in range(count):
+        at = start + i * step
+        total += dy[at] if log else dy[at] * y[at]
+    for i in range(count):
+        at = start + i * step
+        dx[at] = dy[at] - transcendental.exp(y[at]) * total if log else y[at] * (dy[at] - total)
+
+
+@kernel
+def softmax_grad(y, dy, dx, shape, log):  # type: ignore[no-untyped-def]
+    """The gradient by x, told from the output y; dx may be dy or y. shape and log as in `softmax`."""
+    outer, count, inner = shape
+    lines = outer * inner
+    block = max(BLOCK // count, 1)
+    for task in prange((lines + block - 1) // block):
+        for line in range(task * block, min((task + 1) * block, lines)):
+            _line_grad(y, dy, dx, log, line // inner * count * inner + line % inner, count, inner)

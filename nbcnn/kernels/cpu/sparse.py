@@ -1,0 +1,65 @@
+"""The product of a sparse matrix with a dense array along one of its axes: gathering, resizing, padding with what is there."""
+
+from __future__ import annotations
+
+from numba import prange
+
+from nbcnn.kernels.cpu.jit import kernel, serial
+
+__all__ = ["sparse_along_axis"]
+
+BLOCK = 2048
+"""Elements of y that one task writes; they stay in the L1 cache while further taps are added."""
+
+
+@serial
+def _combine(x, y, x_at, y_at, step, count, columns, weights, first, last, empty):  # type: ignore[no-untyped-def]
+    """`count` neighbours of one row of y: the sum over taps first..last."""
+    # Slices, because an index that might be negative keeps the compiler from vectorizing.
+    target = y[y_at : y_at + count]
+    if first == last:
+        target[:] = empty
+        return
+    a = x[x_at + columns[first] * step : x_at + columns[first] * step + count]
+    if last - first == 1:
+        weight = weights[first]
+        for i in range(count):
+            target[i] = weight * a[i]
+        return
+    b = x[x_at + columns[first + 1] * step : x_at + columns[first + 1] * step + count]
+    weight, other = weights[first], weights[first + 1]
+    for i in range(count):
+        target[i] = weight * a[i] + other * b[i]
+    for tap in range(first + 2, last):
+        weight = weights[tap]
+        c = x[x_at + columns[tap] * step : x_at + columns[tap] * step + count]
+        for i in range(count):
+            target[i] += weight * c[i]
+
+
+@serial
+def _sparse_task(task, x, y, starts, columns, weights, shape, strip, chunks, empty):  # type: ignore[no-untyped-def]
+    """One strip of rows and chunk of neighbours."""
+    outer, size, inner = shape
+    rows = starts.size - 1
+    chunk = task % chunks * BLOCK
+    count = min(BLOCK, inner - chunk)
+    begin = task // chunks * strip
+    for line in range(begin, min(begin + strip, outer * rows)):
+        row = line % rows
+        x_at, y_at = line // rows * size * inner + chunk, line * inner + chunk
+        _combine(x, y, x_at, y_at, inner, count, columns, weights, starts[row], starts[row + 1], empty)
+
+
+@kernel
+def sparse_along_axis(x, y, starts, columns, weights, shape, empty):  # type: ignore[no-untyped-def]
+    """y (outer, rows, inner) = matrix (rows, size) times x (outer, size, inner), along the middle axis.
+
+    shape: (outer, size, inner). The matrix is in CSR form: row r has weights[k] in column columns[k] for k from starts[r]
+    up to starts[r + 1]. Rows without any become `empty`.
+    """
+    strip = max(BLOCK // max(shape[2], 1), 1)
+    chunks = (shape[2] + BLOCK - 1) // BLOCK
+    strips = (shape[0] * (starts.size - 1) + strip - 1) // strip
+    for task in prange(strips * chunks):
+        _sparse_task(task, x, y, starts, columns, weights, shape, strip, chunks, empty)
