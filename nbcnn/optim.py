@@ -16,8 +16,8 @@ from nbcnn.errors import InputError
 
 __all__ = ["SGD", "Adam", "AdamW", "Cosine", "Optimizer", "Schedule", "StepDecay", "Warmup"]
 
-Schedule = Callable[[float], float]
-"""Time -> learning rate. Time is counted from 0, in the unit that the schedule was made for: steps, or epochs."""
+Schedule = Callable[[int], float]
+"""Step, counted from 1 -> factor of the optimizer's learning rate."""
 
 
 def _require(good: bool, name: str, value: object, what: str) -> None:
@@ -63,19 +63,20 @@ class Optimizer:
         """Names of the arrays that are kept for each parameter, of its size and zero at first."""
         raise NotImplementedError
 
-    def hyper(self, step: int, l1: float = 0.0, l2: float = 0.0) -> np.ndarray:
+    def hyper(self, step: int, l1: float = 0.0, l2: float = 0.0, scale: float = 1.0) -> np.ndarray:
         """The settings of one step, float64, in the order that `op` wants. step: counted from 1.
 
         l1, l2: strengths of the penalties l1 * sum|w| and l2 / 2 * sum w^2, whose gradients join that of the loss.
-        Raises InputError for a setting that makes no sense.
+        scale: a factor of the learning rate, a schedule's. Raises InputError for a setting that makes no sense.
         """
         self.check()
         _require(step >= 1, "step", step, "at least 1")
         _not_negative("l1", l1)
         _not_negative("l2", l2)
-        return np.array(self._settings(step, l1, l2), np.float64)
+        _not_negative("the schedule's factor", scale)
+        return np.array(self._settings(step, self.lr * scale, l1, l2), np.float64)
 
-    def _settings(self, step: int, l1: float, l2: float) -> list[float]:
+    def _settings(self, step: int, lr: float, l1: float, l2: float) -> list[float]:
         raise NotImplementedError
 
 
@@ -104,8 +105,8 @@ class SGD(Optimizer):
     def states(self) -> tuple[str, ...]:
         return ("velocity",) if self.momentum else ()
 
-    def _settings(self, step: int, l1: float, l2: float) -> list[float]:
-        return [self.lr, self.momentum, float(self.nesterov), self.weight_decay + l2, l1]
+    def _settings(self, step: int, lr: float, l1: float, l2: float) -> list[float]:
+        return [lr, self.momentum, float(self.nesterov), self.weight_decay + l2, l1]
 
 
 @dataclass
@@ -131,13 +132,13 @@ class Adam(Optimizer):
     def states(self) -> tuple[str, ...]:
         return ("m", "v")
 
-    def _settings(self, step: int, l1: float, l2: float) -> list[float]:
-        return self._steps(step, 1.0, l1, l2 + self.weight_decay)
+    def _settings(self, step: int, lr: float, l1: float, l2: float) -> list[float]:
+        return self._steps(step, lr, 1.0, l1, l2 + self.weight_decay)
 
-    def _steps(self, step: int, shrink: float, l1: float, l2: float) -> list[float]:
+    def _steps(self, step: int, lr: float, shrink: float, l1: float, l2: float) -> list[float]:
         beta1, beta2 = self.betas
         correction = 1 / math.sqrt(1 - beta2**step)
-        return [self.lr / (1 - beta1**step), shrink, beta1, beta2, self.eps, correction, l2, l1]
+        return [lr / (1 - beta1**step), shrink, beta1, beta2, self.eps, correction, l2, l1]
 
 
 @dataclass
@@ -146,62 +147,57 @@ class AdamW(Adam):
 
     weight_decay: float = 1e-2
 
-    def _settings(self, step: int, l1: float, l2: float) -> list[float]:
-        return self._steps(step, 1 - self.lr * self.weight_decay, l1, l2)
+    def _settings(self, step: int, lr: float, l1: float, l2: float) -> list[float]:
+        return self._steps(step, lr, 1 - lr * self.weight_decay, l1, l2)
 
 
 @dataclass(frozen=True)
 class StepDecay:
-    """lr, multiplied by `factor` after every `every` units of time."""
+    """The rate, multiplied by `factor` after every `every` steps."""
 
-    lr: float
-    every: float
+    every: int
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        _not_negative("lr", self.lr)
         _positive("every", self.every)
         _not_negative("factor", self.factor)
 
-    def __call__(self, time: float) -> float:
-        return float(self.lr * self.factor ** math.floor(time / self.every))
+    def __call__(self, step: int) -> float:
+        return float(self.factor ** ((step - 1) // self.every))
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """From lr at time 0 to `end` at `total` along half a cosine (arXiv:1608.03983, equation 5, without restarts)."""
+    """From the whole rate down to the share `end` of it after `total` steps, along half a cosine (arXiv:1608.03983)."""
 
-    lr: float
-    total: float
+    total: int
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        _not_negative("lr", self.lr)
         _positive("total", self.total)
         _not_negative("end", self.end)
 
-    def __call__(self, time: float) -> float:
-        done = min(max(time / self.total, 0.0), 1.0)
-        return self.end + (self.lr - self.end) * (1 + math.cos(math.pi * done)) / 2
+    def __call__(self, step: int) -> float:
+        done = min((step - 1) / self.total, 1.0)
+        return self.end + (1 - self.end) * (1 + math.cos(math.pi * done)) / 2
 
 
 @dataclass(frozen=True)
 class Warmup:
-    """A line from `start` times the first rate of `schedule` up to all of it over `length` (arXiv:1706.02677).
+    """A line from the share `start` of the rate, before step 1, to all of it at step `length` (arXiv:1706.02677).
 
-    The schedule begins when the warmup is over.
+    Then `schedule` begins, with its step 1; without one the rate stays.
     """
 
-    schedule: Schedule
-    length: float
+    length: int
+    schedule: Schedule | None = None
     start: float = 0.0
 
     def __post_init__(self) -> None:
         _positive("length", self.length)
         _not_negative("start", self.start)
 
-    def __call__(self, time: float) -> float:
-        if time >= self.length:
-            return self.schedule(time - self.length)
-        done = max(time, 0.0) / self.length
-        return self.schedule(0) * (self.start + (1 - self.start) * done)
+    def __call__(self, step: int) -> float:
+        if step <= self.length:
+            return self.start + (1 - self.start) * step / self.length
+        return self.schedule(step - self.length) if self.schedule else 1.0

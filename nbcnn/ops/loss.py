@@ -17,6 +17,7 @@ Class numbers are int64 (N, d...); one that no class has makes the loss NaN.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,13 @@ import numpy as np
 
 from nbcnn.binder import Binder, Buffer
 from nbcnn.errors import InputError
-from nbcnn.graph import Graph, Node, Value
-from nbcnn.ops.base import Op, register
+from nbcnn.graph import Node, Value
+from nbcnn.ops.base import Op, Shaped, register
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
 
-__all__ = ["LOSSES", "add_count", "add_loss"]
+__all__ = ["LOSSES"]
 
 BLOCK = 4096
 """Elements of the prediction that are summed by one task."""
@@ -39,56 +40,19 @@ ELEMENT_LOSSES = ("SquaredError", "BinaryCrossEntropy", "BinaryCrossEntropyWithL
 LOSSES = CLASS_LOSSES + ELEMENT_LOSSES
 
 
-def add_loss(graph: Graph, op: str, prediction: str, target: str) -> str:
-    """Append a loss (one of LOSSES) of two values of the graph; returns the name of the loss, a value of shape (1,).
-
-    Whether the target holds class numbers is told from its type and shape. Raises InputError where the two do not fit.
-    """
-    by_class = _check(graph, op, prediction, target, op in CLASS_LOSSES, op != "Hinge")
-    target = target if by_class else _alike(graph, target, prediction)
-    model = graph.values[prediction]
-    loss = graph.new_value("loss", np.float64, (1,))
-    gradient = graph.new_value(f"{prediction}.dloss", model.dtype, model.dims, model.layout)
-    graph.nodes.append(Node(op, [prediction, target], [loss, gradient], name=loss))
-    return loss
-
-
-def add_count(graph: Graph, prediction: str, target: str, threshold: float | None = None) -> str:
-    """Append the number of correct predictions; returns the name of an int64 value of shape (1,).
-
-    Without a threshold, a position (a sample, or a pixel) is correct when its largest score is at the target's class.
-    With one, every element counts: it is correct when it lies above the threshold just where the target exceeds 0.5.
-    """
-    by_class = _check(graph, "Correct", prediction, target, threshold is None, True)
-    target = target if by_class else _alike(graph, target, prediction)
-    count = graph.new_value("correct", np.int64, (1,))
-    graph.nodes.append(Node("Correct", [prediction, target], [count], {"threshold": threshold}, name=count))
-    return count
-
-
-def _check(graph: Graph, op: str, prediction: str, target: str, classes: bool, probabilities: bool) -> bool:
-    """Whether the target holds class numbers; raises InputError where it fits neither way that is allowed."""
-    x, t = graph.values[prediction], graph.values[target]
-    assert x.dtype is not None and t.dtype is not None
+def _check(node: Node, x: Value, t: Value, classes: bool, values: bool) -> None:
+    """Raise InputError unless the target fits, as class numbers or as values of the prediction's shape, where allowed."""
     positions = (x.dims[0], *x.dims[2:])
-    if classes and len(x.dims) >= 2 and t.dtype == np.int64 and t.dims == positions:
-        return True
-    if probabilities and t.dims == x.dims and t.dtype == x.dtype and (len(x.dims) >= 2 or not classes):
-        return False
-    fits = [f"class numbers of shape {positions} (int64)"] if classes and len(x.dims) >= 2 else []
-    fits += [f"values of shape {x.dims} ({x.dtype})"] if probabilities else []
-    wanted = " or ".join(fits) or "a prediction of shape (N, C, ...)"
-    raise InputError(f"{op} of {prediction!r}: the target must be {wanted}; it has shape {t.dims} ({t.dtype})")
-
-
-def _alike(graph: Graph, target: str, prediction: str) -> str:
-    """The target in the prediction's layout."""
-    x, t = graph.values[prediction], graph.values[target]
-    if t.layout == x.layout:
-        return target
-    new = graph.new_value(f"{target}.{x.layout}", t.dtype, t.dims, x.layout)
-    graph.nodes.append(Node("ToLayout", [target], [new]))
-    return new
+    classes_fit = classes and t.dtype == np.int64 and t.dims[:1] == positions[:1] and t.size == prod(positions)
+    values_fit = values and t.dtype == x.dtype and t.dims == x.dims
+    if classes and len(x.dims) < 2:
+        raise InputError(f"{node.op} needs scores of shape (N, C, ...); {x.name!r} has shape {x.dims}")
+    if not classes_fit and not values_fit:
+        ways = [f"class numbers of shape {positions} (int64)"] * classes + [f"{x.dtype} of shape {x.dims}"] * values
+        raise InputError(
+            f"{node.op} of {x.name!r}: the targets must be {' or '.join(ways)}, not {t.dtype} of shape {t.dims}"
+        )
+    assert classes_fit or t.layout == x.layout, node.label
 
 
 def _positions(x: Value) -> tuple[int, int, int]:
@@ -105,7 +69,19 @@ def _targets(b: Binder, node: Node) -> tuple[Buffer, Buffer]:
 
 
 class _Loss(Op):
-    """inputs: prediction, target -> loss (1,), gradient by the prediction."""
+    """inputs: prediction, target -> loss (1,), gradient by the prediction, in its layout.
+
+    classes: whether the target may be class numbers. Values must have the prediction's shape, type and layout.
+    """
+
+    classes = False
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        """Raises InputError where the target does not fit the prediction."""
+        x, t = inputs
+        assert x and t and x.dtype is not None
+        _check(node, x, t, self.classes, values=node.op != "Hinge")
+        return [(np.dtype(np.float64), (1,)), (x.dtype, x.dims)]
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         return [node.outputs[1], None]
@@ -120,6 +96,8 @@ class _Loss(Op):
 
 @register(*CLASS_LOSSES)
 class ClassLoss(_Loss):
+    classes = True
+
     def bind(self, node: Node, b: Binder) -> None:
         shape = _positions(b.value(node.inputs[0]))
         block = max(1, BLOCK // shape[1])
@@ -142,14 +120,26 @@ class ElementLoss(_Loss):
 
 @register("Correct")
 class Correct(Op):
-    """inputs: prediction, target -> count (1,) int64. Attribute: threshold, or None."""
+    """inputs: prediction, target -> number of correct predictions (1,) int64.
+
+    Without the attribute `threshold`, a position (a sample, or a pixel) is correct when its largest score is at the
+    target's class, the first one where several are equal. With it, every element counts: it is correct when it lies above
+    the threshold just where the target exceeds 0.5.
+    """
 
     differentiable = False
 
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        """Raises InputError where the target does not fit the prediction."""
+        x, t = inputs
+        assert x and t
+        _check(node, x, t, classes="threshold" not in node.attrs, values=True)
+        return [(np.dtype(np.int64), (1,))]
+
     def bind(self, node: Node, b: Binder) -> None:
         x, count = b.value(node.inputs[0]), b.buffer(node.outputs[0])
-        threshold = node.attrs["threshold"]
-        if threshold is None:
-            b.call("count_correct", b.buffer(x.name), *_targets(b, node), count, _positions(x))
+        if "threshold" in node.attrs:
+            threshold = float(node.attrs["threshold"])
+            b.call("count_agreeing", b.buffer(x.name), b.buffer(node.inputs[1]), count, x.size, threshold)
         else:
-            b.call("count_agreeing", b.buffer(x.name), b.buffer(node.inputs[1]), count, x.size, float(threshold))
+            b.call("count_correct", b.buffer(x.name), *_targets(b, node), count, _positions(x))

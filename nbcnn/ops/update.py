@@ -1,28 +1,15 @@
-"""Optimizer steps: nodes that change a parameter where it lies. The trainer appends them with `add_update`.
+"""Optimizer steps: effect nodes that the trainer appends, which change a parameter and its states where they lie.
 
-The settings are a small float64 array, an initializer of the lowered graph that the trainer writes before each step
-(`nbcnn.optim`: `Optimizer.hyper`), so that a new learning rate needs no new plan.
+States are initializers, zero at first, with as many elements as the parameter's own array has, padding included. So are
+the settings, `hyper`: a small float64 array that the trainer writes before each step (nbcnn.optim: `Optimizer.hyper`), so
+that a new learning rate needs no new plan. All of them must be contiguous arrays: they are used where they lie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from nbcnn.binder import Binder, Buffer
-from nbcnn.graph import Graph, Node
+from nbcnn.graph import Node
 from nbcnn.ops.base import Op, register
-
-__all__ = ["add_update"]
-
-
-def add_update(graph: Graph, op: str, parameter: str, gradient: str, states: Sequence[str], hyper: str) -> None:
-    """Append the step of an optimizer (`op`, `states`: as its class in nbcnn.optim says) on one parameter.
-
-    states: initializers of the graph, zero at first, with as many elements as the parameter's own array has, padding
-    included. hyper: an initializer, float64. All must be contiguous: they are used where they lie.
-    """
-    inputs = [parameter, gradient, *states, hyper]
-    graph.nodes.append(Node(op, inputs, [], {"effect": True}, name=f"{parameter}.update"))
 
 
 def _same_sizes(node: Node, *buffers: Buffer) -> None:

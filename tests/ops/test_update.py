@@ -15,7 +15,6 @@ from nbcnn import executor
 from nbcnn.errors import InputError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.ops.packing import matrix
-from nbcnn.ops.update import add_update
 from nbcnn.optim import SGD, Adam, AdamW, Cosine, Optimizer, Schedule, StepDecay, Warmup
 from nbcnn.parameter import Parameter
 from nbcnn.passes.pack import pack_weights
@@ -59,17 +58,21 @@ class Stepper:
             graph.values[name] = Value(name, array.dtype, array.shape)
         graph.inputs = [Value("dw", w.dtype, w.shape)]
         graph.values["dw"] = graph.inputs[0]
-        add_update(graph, optimizer.op, "w", "dw", list(states), "hyper")
+        graph.nodes.append(update(optimizer, list(states)))
         graph.prune()
         plan = build_plan(graph, {"w": parameter}, w.dtype, Arena(), threads=2)
         return cls(optimizer, parameter, list(states.values()), settings, plan)
 
-    def step(self, dw: np.ndarray, l1: float = 0.0, l2: float = 0.0) -> np.ndarray:
+    def step(self, dw: np.ndarray, *settings: float) -> np.ndarray:
         self.done += 1
-        self.settings[:] = self.optimizer.hyper(self.done, l1, l2)
+        self.settings[:] = self.optimizer.hyper(self.done, *settings)
         self.plan.array("dw")[...] = dw
         executor.execute(self.plan)
         return self.parameter.value
+
+
+def update(optimizer: Optimizer, states: list[str]) -> Node:
+    return Node(optimizer.op, ["w", "dw", *states, "hyper"], [], {"effect": True}, name="update")
 
 
 def draw(size: int, dtype: Any, seed: int = 0) -> np.ndarray:
@@ -145,6 +148,12 @@ def test_a_changed_learning_rate_is_used_at_once() -> None:
     assert stepper.step(np.ones(3)).tolist() == [-0.5] * 3
     optimizer.lr = 0.25
     assert stepper.step(np.ones(3)).tolist() == [-0.75] * 3
+    assert stepper.step(np.ones(3), 0, 0, 0.5).tolist() == [-0.875] * 3
+
+
+@pytest.mark.parametrize("make", [SGD, Adam, AdamW])
+def test_a_scale_is_a_factor_of_the_learning_rate(make: Any) -> None:
+    np.testing.assert_allclose(make(0.3).hyper(4, 0.1, 0.2, 0.5), make(0.15).hyper(4, 0.1, 0.2), rtol=1e-15)
 
 
 @pytest.mark.parametrize("optimizer", [OPTIMIZERS[3], OPTIMIZERS[6]], ids=repr)
@@ -180,7 +189,7 @@ def test_a_packed_parameter_is_updated_where_it_lies(optimizer: Optimizer) -> No
         graph.values[name] = Value(name, array.dtype, array.shape)
     graph.inputs = [graph.values["x"], graph.values["dy"]]
     graph.nodes = [Node("GemmWeightGrad", ["x", "dy"], ["dw"], {"transB": True})]
-    add_update(graph, optimizer.op, "w", "dw", list(states), "hyper")
+    graph.nodes.append(update(optimizer, list(states)))
     pack_weights(graph, {"w": parameter})
     assert [node.op for node in graph.nodes] == ["GemmWeightGrad", optimizer.op]
     plan = build_plan(graph, {"w": parameter}, w.dtype, Arena(), threads=2)
@@ -209,9 +218,10 @@ def test_a_packed_parameter_is_updated_where_it_lies(optimizer: Optimizer) -> No
         (lambda: SGD(0.1).hyper(0), "step must be at least 1"),
         (lambda: SGD(0.1).hyper(1, l1=-1), "l1"),
         (lambda: SGD(0.1).hyper(1, l2=math.nan), "l2"),
-        (lambda: StepDecay(0.1, 0), "every"),
-        (lambda: Cosine(0.1, -3), "total"),
-        (lambda: Warmup(Cosine(0.1, 3), 0), "length"),
+        (lambda: SGD(0.1).hyper(1, scale=-1), "the schedule's factor must be"),
+        (lambda: StepDecay(0), "every"),
+        (lambda: Cosine(-3), "total"),
+        (lambda: Warmup(0), "length"),
     ],
 )
 def test_settings_that_make_no_sense(make: Any, says: str) -> None:
@@ -227,24 +237,25 @@ def test_a_setting_changed_for_the_worse_is_found_at_the_next_step() -> None:
 
 
 def test_schedules() -> None:
-    decay = StepDecay(1.0, every=10, factor=0.5)
-    assert [decay(t) for t in (0, 9.9, 10, 29, 30)] == [1, 1, 0.5, 0.25, 0.125]
-    cosine = Cosine(1.0, total=4, end=0.2)
-    np.testing.assert_allclose([cosine(t) for t in (0, 2, 4, 9)], [1, 0.6, 0.2, 0.2])
-    warm = Warmup(decay, length=4, start=0.2)
-    np.testing.assert_allclose([warm(t) for t in (0, 2, 4, 13, 14)], [0.2, 0.6, 1, 1, 0.5])
+    decay = StepDecay(every=10, factor=0.5)
+    assert [decay(step) for step in (1, 10, 11, 30, 31)] == [1, 1, 0.5, 0.25, 0.125]
+    cosine = Cosine(total=4, end=0.2)
+    np.testing.assert_allclose([cosine(step) for step in (1, 3, 5, 10)], [1, 0.6, 0.2, 0.2])
+    warm = Warmup(4, decay, start=0.2)
+    np.testing.assert_allclose([warm(step) for step in (1, 2, 4, 5, 14, 15)], [0.4, 0.6, 1, 1, 1, 0.5])
+    assert [Warmup(4)(step) for step in (1, 2, 4, 500)] == [0.25, 0.5, 1, 1]
 
 
 def test_schedules_against_pytorch() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: schedules are not compared with it")
     pairs: list[tuple[Schedule, Callable[[Any], Any]]] = [
-        (StepDecay(0.3, 3), lambda o: torch.optim.lr_scheduler.StepLR(o, 3)),
-        (Cosine(0.3, 12, 0.01), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12, 0.01)),
+        (StepDecay(3), lambda o: torch.optim.lr_scheduler.StepLR(o, 3)),
+        (Cosine(12, 0.1), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12, 0.03)),
     ]
     for ours, theirs in pairs:
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
         schedule = theirs(optimizer)
-        for time in range(12):
-            np.testing.assert_allclose(ours(time), optimizer.param_groups[0]["lr"], rtol=1e-12)
+        for step in range(1, 13):
+            np.testing.assert_allclose(0.3 * ours(step), optimizer.param_groups[0]["lr"], rtol=1e-12)
             optimizer.step()
             schedule.step()
