@@ -41,7 +41,7 @@ LOSSES = CLASS_LOSSES + ELEMENT_LOSSES
 
 
 def _check(node: Node, x: Value, t: Value, classes: bool, values: bool) -> None:
-    """Raise InputError unless the target fits, as class numbers or as values of the prediction's shape, where allowed."""
+    """Raise InputError unless the target fits: as class numbers, or as values of x's shape, where these are allowed."""
     positions = (x.dims[0], *x.dims[2:])
     classes_fit = classes and t.dtype == np.int64 and t.dims[:1] == positions[:1] and t.size == prod(positions)
     values_fit = values and t.dtype == x.dtype and t.dims == x.dims
@@ -123,8 +123,8 @@ class Correct(Op):
     """inputs: prediction, target -> number of correct predictions (1,) int64.
 
     Without the attribute `threshold`, a position (a sample, or a pixel) is correct when its largest score is at the
-    target's class, the first one where several are equal. With it, every element counts: it is correct when it lies above
-    the threshold just where the target exceeds 0.5.
+    target's class, the first one where several are equal. With it, every element counts: it is correct when it lies
+    above the threshold just where the target exceeds 0.5.
     """
 
     differentiable = False

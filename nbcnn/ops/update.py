@@ -1,8 +1,8 @@
 """Optimizer steps: effect nodes that the trainer appends, which change a parameter and its states where they lie.
 
 States are initializers, zero at first, with as many elements as the parameter's own array has, padding included. So are
-the settings, `hyper`: a small float64 array that the trainer writes before each step (nbcnn.optim: `Optimizer.hyper`), so
-that a new learning rate needs no new plan. All of them must be contiguous arrays: they are used where they lie.
+the settings, `hyper`: a small float64 array that the trainer writes before each step (nbcnn.optim: `Optimizer.hyper`),
+so that a new learning rate needs no new plan. All of them must be contiguous arrays: they are used where they lie.
 """
 
 from __future__ import annotations

@@ -104,9 +104,9 @@ def class_loss(kind, x, labels, soft, dx, loss, partial, shape, block):  # type:
 
 
 @serial
-def _squared_error(x, t, dx, begin, end, scale):  # type: ignore[no-untyped-def]
+def _squared_error(x, t, dx, scale):  # type: ignore[no-untyped-def]
     value = 0.0
-    for i in range(begin, end):
+    for i in range(t.size):
         error = x[i] - t[i]
         value += float(error) * float(error)
         dx[i] = error * (2 * scale)
@@ -120,9 +120,9 @@ def _log_at_least(value):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _cross_entropy(p, t, dp, begin, end, scale):  # type: ignore[no-untyped-def]
+def _cross_entropy(p, t, dp, scale):  # type: ignore[no-untyped-def]
     value = 0.0
-    for i in range(begin, end):
+    for i in range(t.size):
         a, b = float(p[i]), float(t[i])
         variance = a * (1 - a)
         value -= b * _log_at_least(math.log(a)) + (1 - b) * _log_at_least(math.log1p(-a))
@@ -131,10 +131,10 @@ def _cross_entropy(p, t, dp, begin, end, scale):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _cross_entropy_with_logits(x, t, dx, begin, end, scale):  # type: ignore[no-untyped-def]
+def _cross_entropy_with_logits(x, t, dx, scale):  # type: ignore[no-untyped-def]
     """log(1 + exp(x)) - t x, written so that nothing overflows."""
     value = 0.0
-    for i in range(begin, end):
+    for i in range(t.size):
         a, b = float(x[i]), float(t[i])
         e = math.exp(-abs(a))
         value += (a if a > 0 else 0.0) - b * a + math.log1p(e)
@@ -143,26 +143,26 @@ def _cross_entropy_with_logits(x, t, dx, begin, end, scale):  # type: ignore[no-
 
 
 @serial
-def _dice(p, t, dp, begin, end, scale):  # type: ignore[no-untyped-def]
+def _dice(p, t, dp, scale):  # type: ignore[no-untyped-def]
     """1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) over one block."""
     both, either = 1.0, 1.0
-    for i in range(begin, end):
+    for i in range(t.size):
         both += 2 * float(p[i]) * float(t[i])
         either += float(p[i]) + float(t[i])
-    for i in range(begin, end):
+    for i in range(t.size):
         dp[i] = (both - 2 * t[i] * either) * (scale / (either * either))
     return 1 - both / either
 
 
 @serial
-def _element_block(kind, x, t, dx, begin, end, scale):  # type: ignore[no-untyped-def]
+def _element_block(kind, x, t, dx, scale):  # type: ignore[no-untyped-def]
     if kind == SQUARED_ERROR:
-        return _squared_error(x, t, dx, begin, end, scale)
+        return _squared_error(x, t, dx, scale)
     if kind == CROSS_ENTROPY:
-        return _cross_entropy(x, t, dx, begin, end, scale)
+        return _cross_entropy(x, t, dx, scale)
     if kind == CROSS_ENTROPY_WITH_LOGITS:
-        return _cross_entropy_with_logits(x, t, dx, begin, end, scale)
-    return _dice(x, t, dx, begin, end, scale)
+        return _cross_entropy_with_logits(x, t, dx, scale)
+    return _dice(x, t, dx, scale)
 
 
 @kernel
@@ -176,7 +176,8 @@ def element_loss(kind, x, t, dx, loss, partial, size, block, count):  # type: ig
     scale = 1.0 / count
     for task in prange(blocks):
         begin = task * block
-        partial[task] = _element_block(kind, x, t, dx, begin, min(begin + block, size), scale)
+        end = min(begin + block, size)
+        partial[task] = _element_block(kind, x[begin:end], t[begin:end], dx[begin:end], scale)
     loss[0] = _sum(partial, blocks) * scale
 
 

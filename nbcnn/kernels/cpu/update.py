@@ -20,21 +20,21 @@ BLOCK = 16384
 
 
 @serial
-def _sgd(w, dw, hyper, begin, end):  # type: ignore[no-untyped-def]
+def _sgd(w, dw, hyper):  # type: ignore[no-untyped-def]
     kind = w.dtype.type
     lr, l2, l1 = kind(hyper[0]), kind(hyper[3]), kind(hyper[4])
-    for i in range(begin, end):
+    for i in range(w.size):
         p = w[i]
         sign = l1 if p > 0 else (-l1 if p < 0 else kind(0))
         w[i] = p - lr * (dw[i] + l2 * p + sign)
 
 
 @serial
-def _sgd_momentum(w, dw, velocity, hyper, begin, end):  # type: ignore[no-untyped-def]
+def _sgd_momentum(w, dw, velocity, hyper):  # type: ignore[no-untyped-def]
     kind = w.dtype.type
     lr, momentum, l2, l1 = kind(hyper[0]), kind(hyper[1]), kind(hyper[3]), kind(hyper[4])
     nesterov = hyper[2] != 0
-    for i in range(begin, end):
+    for i in range(w.size):
         p = w[i]
         sign = l1 if p > 0 else (-l1 if p < 0 else kind(0))
         g = dw[i] + l2 * p + sign
@@ -53,19 +53,19 @@ def sgd_update(w, dw, velocity, hyper, size):  # type: ignore[no-untyped-def]
         begin = task * BLOCK
         end = min(begin + BLOCK, size)
         if velocity.size == 0:
-            _sgd(w, dw, hyper, begin, end)
+            _sgd(w[begin:end], dw[begin:end], hyper)
         else:
-            _sgd_momentum(w, dw, velocity, hyper, begin, end)
+            _sgd_momentum(w[begin:end], dw[begin:end], velocity[begin:end], hyper)
 
 
 @serial
-def _adam(w, dw, m, v, hyper, begin, end):  # type: ignore[no-untyped-def]
+def _adam(w, dw, m, v, hyper):  # type: ignore[no-untyped-def]
     kind = w.dtype.type
     step, shrink, eps = kind(hyper[0]), kind(hyper[1]), kind(hyper[4])
     beta1, beta2, correction = kind(hyper[2]), kind(hyper[3]), kind(hyper[5])
     rest1, rest2 = kind(1 - hyper[2]), kind(1 - hyper[3])
     l2, l1 = kind(hyper[6]), kind(hyper[7])
-    for i in range(begin, end):
+    for i in range(w.size):
         p = w[i]
         sign = l1 if p > 0 else (-l1 if p < 0 else kind(0))
         g = dw[i] + l2 * p + sign
@@ -85,4 +85,5 @@ def adam_update(w, dw, m, v, hyper, size):  # type: ignore[no-untyped-def]
     """
     for task in prange((size + BLOCK - 1) // BLOCK):
         begin = task * BLOCK
-        _adam(w, dw, m, v, hyper, begin, min(begin + BLOCK, size))
+        end = min(begin + BLOCK, size)
+        _adam(w[begin:end], dw[begin:end], m[begin:end], v[begin:end], hyper)
