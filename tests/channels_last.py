@@ -13,7 +13,7 @@ from nbcnn.parameter import Parameter
 
 @dataclass
 class ChannelsLast(Case):
-    """Each fed float input of 3 to 5 dimensions, none of size 0, goes through a 1x1 convolution that changes nothing."""
+    """Each fed float input of 3 to 5 dimensions, none of size 0, goes through a convolution that changes nothing."""
 
     def _activations(self) -> dict[int, np.ndarray]:
         fed = {k: a for k, a in enumerate(self.inputs) if a is not None and k not in self.weights}

@@ -9,15 +9,24 @@ from nbcnn.ops.base import REGISTRY, Facts, Op, lookup
 __all__ = ["FAMILIES", "REGISTRY", "Facts", "Op", "lookup"]
 
 FAMILIES = (
+    "arithmetic",
     "concat",
     "constant",
     "conv",
+    "elementwise",
     "gemm",
     "layout",
     "loss",
     "packing",
+    "pad",
+    "pool",
+    "reduce",
     "reshape",
+    "resize",
     "slice",
+    "softmax",
+    "sparse",
+    "take",
     "transpose",
     "update",
 )

@@ -9,18 +9,23 @@ from nbcnn.binder import Binder
 from nbcnn.errors import UnsupportedError
 from nbcnn.graph import Value
 
-__all__ = ["Axis", "copy", "fill", "strides"]
+__all__ = ["Axis", "copy", "fill", "memory_order", "strides"]
 
 Axis = tuple[int, int, int]
 """One axis of a copy: size, stride in x, stride in y (elements)."""
 RANK = 6
 
 
+def memory_order(layout: str, rank: int) -> list[int]:
+    """The ONNX axes from the outermost in memory to the innermost."""
+    return [0, *range(2, rank), 1] if layout == "last" else list(range(rank))
+
+
 def strides(value: Value) -> tuple[int, ...]:
     """How many elements of memory lie between neighbours along each ONNX axis."""
-    physical = value.physical
-    steps = [prod(physical[k + 1 :]) for k in range(len(physical))]
-    return (steps[0], steps[-1], *steps[1:-1]) if value.layout == "last" else tuple(steps)
+    dims = value.dims
+    order = memory_order(value.layout, len(dims))
+    return tuple(prod(dims[k] for k in order[order.index(axis) + 1 :]) for axis in range(len(dims)))
 
 
 def merged(axes: Iterable[Axis]) -> tuple[list[Axis], int, int]:

@@ -63,7 +63,7 @@ class Transpose(Op):
 class _Blocks(Op):
     """Channels exchanged with blocks of pixels.
 
-    Normalized: blocksize, mode ("DCR": the place in the block is the outer part of a channel's number, "CRD": the inner).
+    Normalized: blocksize, mode ("DCR": the place in a block is the outer part of a channel's number, "CRD": inner).
     """
 
     inverse = ""

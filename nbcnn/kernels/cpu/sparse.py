@@ -1,4 +1,4 @@
-"""The product of a sparse matrix with a dense array along one of its axes: gathering, resizing, padding with what is there."""
+"""The product of a sparse matrix and a dense array along one of its axes: to gather, to resize, to pad with copies."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _sparse_task(task, x, y, starts, columns, weights, shape, strip, chunks, emp
 def sparse_along_axis(x, y, starts, columns, weights, shape, empty):  # type: ignore[no-untyped-def]
     """y (outer, rows, inner) = matrix (rows, size) times x (outer, size, inner), along the middle axis.
 
-    shape: (outer, size, inner). The matrix is in CSR form: row r has weights[k] in column columns[k] for k from starts[r]
-    up to starts[r + 1]. Rows without any become `empty`.
+    shape: (outer, size, inner). The matrix is in CSR form: row r has weights[k] in column columns[k] for k from
+    starts[r] up to starts[r + 1]. Rows without any become `empty`.
     """
     strip = max(BLOCK // max(shape[2], 1), 1)
     chunks = (shape[2] + BLOCK - 1) // BLOCK
