@@ -66,8 +66,8 @@ class _Step:
 class Trainer:
     """Trains a model in place.
 
-    loss: "cross_entropy" (targets: class indices, or one-hot rows), "squared_error", "binary_cross_entropy", or
-    "binary_cross_entropy_with_logits". Cross-entropy on an output that comes from a Softmax is taken of what goes into it.
+    loss: "cross_entropy" (targets: class indices, or one-hot rows), "hinge" (class indices), "squared_error", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits" or "dice". Cross-entropy on an output that comes from a Softmax is taken of what goes into it.
     output: which output is trained, where there are several. train: patterns of initializers to train besides the default ones;
     freeze: patterns of initializers and nodes to leave alone (a frozen batch norm keeps using its running statistics).
     l1, l2: penalties on weights of two dimensions and more (l2 adds strength / 2 * sum of squares to what is minimized; the reported
@@ -158,7 +158,7 @@ class Trainer:
             return target.astype(self.model.dtype, copy=False)
         if target.dtype.kind not in "iub":
             raise InputError(f"targets must be numbers, not {target.dtype}")
-        if self.loss == "cross_entropy":
+        if self.loss in ("cross_entropy", "hinge"):
             return target.astype(np.int64, copy=False)
         return target.astype(self.model.dtype)
 
@@ -181,7 +181,7 @@ class Trainer:
                 self._steps.popitem(last=False)
         found = self._steps[key]
         classes = found.plan.graph.values.get(self.logits)
-        if target.dtype == np.int64 and self.loss == "cross_entropy" and classes is not None:
+        if target.dtype == np.int64 and classes is not None:
             _check_labels(target, classes)
         return found
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbcnn.autodiff import differentiate
-from nbcnn.errors import InputError, ModelError
+from nbcnn.errors import ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.lower import Feeds, lower_for_training
 from nbcnn.ops import lookup
@@ -22,7 +22,7 @@ from nbcnn.passes.pack import WEIGHT_INPUT, pack_weights
 from nbcnn.passes.specialize import Mode
 from nbcnn.trainables import CARRIERS, is_frozen
 
-__all__ = ["LOSS", "LOSSES", "RANDOM", "TARGET", "check_target", "logits_of", "step_graph"]
+__all__ = ["LOSS", "LOSSES", "RANDOM", "TARGET", "logits_of", "step_graph"]
 
 TARGET = "nbcnn.target"
 LOSS = "nbcnn.loss"
@@ -34,6 +34,8 @@ LOSSES = {
     "squared_error": "SquaredError",
     "binary_cross_entropy": "BinaryCrossEntropy",
     "binary_cross_entropy_with_logits": "BinaryCrossEntropyWithLogits",
+    "hinge": "Hinge",
+    "dice": "Dice",
 }
 
 
@@ -92,12 +94,13 @@ def _add_loss(graph: Graph, target: tuple[tuple[int, ...], np.dtype], loss: str)
     shape, kind = target
     graph.values[TARGET] = Value(TARGET, kind, shape)
     graph.inputs.append(graph.values[TARGET])
-    graph.values[LOSS] = Value(LOSS, value.dtype, (1,))
-    graph.values[SEED] = Value(SEED, value.dtype, (1,))
-    graph.initializers[SEED] = np.ones(1, value.dtype)
-    gradient = graph.new_value(f"{LOSS}.gradient", value.dtype, value.dims, value.layout)
-    node = Node(LOSSES[loss], [value.name, TARGET], [LOSS, gradient], name="loss")
-    lookup(node).infer(node, [value, graph.values[TARGET]])
+    node = Node(LOSSES[loss], [value.name, TARGET], [LOSS, f"{LOSS}.gradient"], name="loss")
+    shapes = lookup(node).infer(node, [value, graph.values[TARGET]])
+    for name, (dtype, dims) in zip(node.outputs, shapes, strict=True):
+        graph.values[name] = Value(name, dtype, dims)
+    graph.values[node.outputs[1]].layout = value.layout
+    graph.values[SEED] = Value(SEED, graph.values[LOSS].dtype, (1,))
+    graph.initializers[SEED] = np.ones(1, graph.values[LOSS].dtype)
     graph.nodes.append(node)
 
 
@@ -139,14 +142,3 @@ def _add_updates(
         update = Node(optimizer.op, [name, gradient, *names, hyper], [], {"effect": True}, name=f"update {name}")
         follow.setdefault(max(last.get(name, 0), last[gradient]), []).append(update)
     graph.nodes = [n for i, node in enumerate(graph.nodes) for n in (node, *follow.get(i, ()))]
-
-
-def check_target(logits: Value, shape: tuple[int, ...], kind: np.dtype, loss: str) -> None:
-    """Raise InputError unless a target of this shape and type fits."""
-    if loss == "cross_entropy" and kind.kind in "iu":
-        want = (logits.dims[0], *logits.dims[2:])
-        if int(np.prod(shape)) == int(np.prod(want)) and shape[:1] == want[:1]:
-            return
-        raise InputError(f"class indices of shape {list(shape)} do not fit an output of shape {list(logits.dims)}")
-    if shape != logits.dims:
-        raise InputError(f"targets of shape {list(shape)} do not fit an output of shape {list(logits.dims)}")
