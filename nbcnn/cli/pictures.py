@@ -1,0 +1,128 @@
+"""How pictures become inputs on the command line: options, what the model's metadata remembers, and the model's
+input.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nbcnn.errors import FileError, InputError, ModelError
+
+if TYPE_CHECKING:
+    from nbcnn.data import Preprocessing
+    from nbcnn.graph import Graph
+
+__all__ = ["LABELS", "picture_options", "preprocessing", "read_labels", "remembered_labels"]
+
+LABELS = "nbcnn.labels"
+"""The metadata key of the class names, a JSON list."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Size(click.ParamType):
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """ "32" or "HxW"."""
+        try:
+            numbers = [int(text) for text in str(value).lower().split("x")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (1, 2) or min(numbers) < 1:
+            self.fail(f"{value!r} is neither a number of pixels nor HxW", param, ctx)
+        return numbers[0], numbers[-1]
+
+
+class Numbers(click.ParamType):
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """ "0.5" or "0.485,0.456,0.406"."""
+        try:
+            return tuple(float(text) for text in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, nor several with commas between them", param, ctx)
+
+
+OPTIONS = (
+    click.option(
+        "--size", type=Size(), metavar="N|HxW", help="Resize pictures to this (default: the network's input)."
+    ),
+    click.option("--mean", type=Numbers(), metavar="X[,X,X]", help="Subtract this, one number or one a channel."),
+    click.option("--std", type=Numbers(), metavar="X[,X,X]", help="Divide by this, one number or one a channel."),
+    click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of the input's dimensions."),
+    click.option("--bgr/--rgb", default=None, help="Order of the channels (default: --rgb)."),
+    click.option("--scale/--no-scale", default=None, help="Divide pixels by 255 first (default), or do not."),
+)
+
+
+def picture_options(function: Function) -> Function:
+    """Adds the options above; their values arrive as keyword arguments."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+def preprocessing(graph: Graph, flags: dict[str, Any]) -> Preprocessing:
+    """The steps for pictures: what the flags say, else what the metadata remembers, else what the input's shape
+    suggests.
+    """
+    from nbcnn.data import Preprocessing
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    remembered = Preprocessing.from_metadata(graph.metadata)
+    steps = remembered or Preprocessing(**_suggested(graph, given.get("layout")))
+    return replace(steps, **given)
+
+
+def _suggested(graph: Graph, layout: str | None) -> dict[str, Any]:
+    """Layout, channels and size from the network's first input."""
+    shape = graph.inputs[0].shape if graph.inputs else None
+    if shape is None or len(shape) != 4:
+        raise InputError(
+            f"pictures need an input of four dimensions; this network's has the shape {shape and list(shape)}"
+        )
+    layout = layout or ("NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW")
+    channels, *size = (shape[1], shape[2], shape[3]) if layout == "NCHW" else (shape[3], shape[1], shape[2])
+    if isinstance(channels, int) and channels not in (1, 3):
+        raise InputError(f"pictures have 1 or 3 channels; this network's input takes {channels}")
+    found: dict[str, Any] = {"layout": layout, "channels": channels if isinstance(channels, int) else 3}
+    if all(isinstance(n, int) for n in size):
+        found["size"] = tuple(size)
+    return found
+
+
+def remembered_labels(graph: Graph) -> list[str] | None:
+    """The class names that training wrote into the model; raises ModelError when they cannot be read."""
+    if LABELS not in graph.metadata:
+        return None
+    try:
+        labels = json.loads(graph.metadata[LABELS])
+    except ValueError:
+        labels = None
+    if not isinstance(labels, list):
+        raise ModelError(f"the metadata {LABELS} is not a JSON list: correct or remove it")
+    return [str(label) for label in labels]
+
+
+def read_labels(path: Path) -> list[str]:
+    """One class name a line; a leading "number," or "number:" that counts the lines is dropped."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise FileError(f"{path}: not a text file: one class name a line is needed") from None
+    while lines and not lines[-1].strip():
+        lines.pop()
+    for sign in ",:":
+        if lines and all(line.partition(sign)[0].strip() == str(i) for i, line in enumerate(lines)):
+            return [line.partition(sign)[2].strip() for line in lines]
+    return [line.strip() for line in lines]

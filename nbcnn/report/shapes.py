@@ -1,0 +1,47 @@
+"""Numbers for the dimensions that a file leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nbcnn.data.preprocessing import Preprocessing
+from nbcnn.errors import InputError
+from nbcnn.graph import Graph, Value
+
+__all__ = ["input_shapes"]
+
+CHANNELS, PICTURE = 3, 224
+"""What an open dimension is taken for, where nothing else is known."""
+
+
+def input_shapes(
+    graph: Graph, batch: int | None = None, given: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """A shape in numbers for every input.
+
+    batch: the first dimension of every input (default: the file's, 1 where that is open). given: whole shapes by
+    input name. Other open dimensions are 3 channels and the picture size that the metadata remembers, or 224. Raises
+    InputError for a wrong name or rank.
+    """
+    given = given or {}
+    names = [value.name for value in graph.inputs]
+    for name in given:
+        if name not in names:
+            raise InputError(f"no input {name!r}; this network takes {names}")
+    remembered = Preprocessing.from_metadata(graph.metadata)
+    size = remembered.size if remembered and remembered.size else (PICTURE, PICTURE)
+    return {value.name: _shape(value, batch, given.get(value.name), size) for value in graph.inputs}
+
+
+def _shape(value: Value, batch: int | None, given: Sequence[int] | None, size: tuple[int, int]) -> tuple[int, ...]:
+    if given is not None:
+        shape = tuple(int(n) for n in given)
+        if value.shape is not None and len(shape) != len(value.shape):
+            raise InputError(f"input {value.name!r} has {len(value.shape)} dimensions, not {len(shape)}")
+        return shape
+    if value.shape is None:
+        raise InputError(f"the file says nothing of the shape of input {value.name!r}: give one")
+    rank = len(value.shape)
+    open_dims = [1, CHANNELS, *((1,) * (rank - 4)), *size][:rank]
+    shape = tuple(d if isinstance(d, int) else o for d, o in zip(value.shape, open_dims, strict=False))
+    return shape if batch is None or not shape else (batch, *shape[1:])

@@ -1,0 +1,285 @@
+"""A new head: the last layer of a classifier replaced by one for another number of classes.
+
+Pure graph edits. Every name stays, and so does every node, but that weights which came to the head through Identity,
+Reshape or Transpose are stored directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nbcnn.errors import InputError, ModelError
+from nbcnn.graph import Graph, Node, Value
+from nbcnn.init import Initializer, initializer
+
+__all__ = ["Head", "find_head", "new_head"]
+
+HEADS = ("Conv", "Gemm", "MatMul")
+POOLS = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMean")
+VIEWS = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+ACTIVATIONS = ("LogSoftmax", "Relu", "Sigmoid", "Softmax")
+PASSED = (*POOLS, *VIEWS, *ACTIVATIONS)
+"""What may stand between a head and the output: operators that work for any number of classes."""
+CARRIERS = ("Identity", "Reshape", "Transpose")
+
+
+@dataclass(frozen=True)
+class Head:
+    """node: the layer. bias: the Add behind it that brings its bias, if it has one. path: the nodes behind it, in
+    order.
+
+    classes: how many it has. weight_axis: the axis of its weight that counts them.
+    """
+
+    node: Node
+    bias: Node | None
+    path: list[Node]
+    classes: int
+    weight_axis: int
+
+
+def new_head(
+    graph: Graph,
+    classes: int,
+    *,
+    output: str | None = None,
+    init: str | Initializer = "glorot_uniform",
+    seed: int = 0,
+) -> Graph:
+    """A copy of a source graph whose last layer is new and gives `classes` numbers.
+
+    output: the output that it makes, where there are several. init: how the weight begins, a name or a function of
+    nbcnn.init; the bias begins at zero. Raises InputError, or ModelError that says why this network's head cannot be
+    replaced.
+    """
+    if classes < 1:
+        raise InputError(f"a head needs at least one class, not {classes}")
+    graph = graph.copy()
+    nodes, names = _unread(graph)
+    spared = names.union(*(node.outputs for node in nodes))
+    head = find_head(graph, output)
+    _replace_weight(graph, head, classes, lambda shape: initializer(init)(shape, seed))
+    _replace_bias(graph, head, classes)
+    for node in (head.node, *head.path):
+        if node.op == "Reshape":
+            _mend_reshape(graph, node, head.classes, classes)
+        for name in filter(None, node.outputs):
+            _mend_value(graph, name, head.classes, classes)
+    _drop_unread(graph, spared)
+    return graph
+
+
+def find_head(graph: Graph, output: str | None = None) -> Head:
+    """The last Conv, Gemm or MatMul that makes an output; raises InputError or ModelError."""
+    names = graph.output_names()
+    if output is None and len(names) > 1:
+        raise InputError(f"this network has {len(names)} outputs, {', '.join(names)}: say which one gets a new head")
+    if output is not None and output not in names:
+        raise InputError(f"no output {output!r}; this network gives {names}")
+    producers, path, bias = graph.producers(), list[Node](), None
+    name = output or names[0]
+    while True:
+        node = producers.get(name)
+        if node is None:
+            raise ModelError(
+                f"no new head: no Conv, Gemm or MatMul with weights of its own comes before output {names[0]!r}"
+            )
+        if node.op in HEADS:
+            break
+        if node.op == "Add" and bias is None and (data := _data_operand(graph, producers, node)) is not None:
+            bias, name = node, data
+        elif node.op in PASSED:
+            name = node.inputs[0]
+        else:
+            raise ModelError(
+                f"no new head: {node.label} stands between the last layer and the output, "
+                "and what it does may depend on the number of classes"
+            )
+        path.insert(0, node)
+    _check_readers(graph, [node, *path])
+    array = _weight(graph, producers, node)
+    axis = _class_axis(node)
+    return Head(node, bias, path, array.shape[axis], axis)
+
+
+def _data_operand(graph: Graph, producers: dict[str, Node], add: Node) -> str | None:
+    """The operand of an Add that is not its bias; None when neither is a bias."""
+    weights = [_root(producers, name) in graph.initializers for name in add.inputs]
+    return add.inputs[weights.index(False)] if sum(weights) == 1 else None
+
+
+def _root(producers: dict[str, Node], name: str) -> str:
+    while name in producers and producers[name].op in CARRIERS:
+        name = producers[name].inputs[0]
+    return name
+
+
+def _class_axis(node: Node) -> int:
+    """The axis of the weight that counts the classes."""
+    if node.op == "Conv":
+        return 0
+    return 0 if node.op == "Gemm" and node.attrs.get("transB", 0) else -1
+
+
+def _weight(graph: Graph, producers: dict[str, Node], node: Node) -> np.ndarray:
+    """The head's weight in the shape in which it arrives, or a ModelError."""
+    if node.op == "Conv" and node.attrs.get("group", 1) != 1:
+        raise ModelError(f"no new head: {node.label} has groups, each with classes of its own")
+    array = _arriving(graph, producers, node.inputs[1])
+    if array is None:
+        raise ModelError(f"no new head: the weight of {node.label}, {node.inputs[1]!r}, is not stored in the file")
+    if array.ndim < 2 or (node.op == "MatMul" and array.ndim != 2):
+        raise ModelError(f"no new head: the weight of {node.label} has shape {list(array.shape)}, which is no matrix")
+    return array
+
+
+def _arriving(graph: Graph, producers: dict[str, Node], name: str) -> np.ndarray | None:
+    """An initializer as it is after the Identity, Reshape and Transpose nodes that it came through."""
+    if name in graph.initializers:
+        return graph.initializers[name]
+    node = producers.get(name)
+    if node is None or node.op not in CARRIERS:
+        return None
+    array = _arriving(graph, producers, node.inputs[0])
+    if array is None or node.op == "Identity":
+        return array
+    if node.op == "Transpose":
+        return array.transpose(node.attrs.get("perm"))
+    shape = _constant(graph, producers, node.input(1))
+    return None if shape is None else array.reshape([int(n) for n in shape])
+
+
+def _constant(graph: Graph, producers: dict[str, Node], name: str) -> np.ndarray | None:
+    if name in graph.initializers:
+        return graph.initializers[name]
+    node = producers.get(name)
+    return (
+        np.asarray(node.attrs["value"])
+        if node is not None and node.op == "Constant" and "value" in node.attrs
+        else None
+    )
+
+
+def _check_readers(graph: Graph, nodes: list[Node]) -> None:
+    """The head's result may go to the output only: elsewhere it would get a new meaning."""
+    inside = {id(node) for node in nodes}
+    readers = graph.consumers()
+    for node in nodes:
+        for name in node.outputs:
+            for reader in readers.get(name, []):
+                if id(reader) not in inside:
+                    raise ModelError(f"no new head: {reader.label} uses the classes of {nodes[0].label} too")
+
+
+def _replace_weight(graph: Graph, head: Head, classes: int, make: Callable[[tuple[int, ...]], np.ndarray]) -> None:
+    old = _weight(graph, graph.producers(), head.node)
+    shape = list(old.shape)
+    shape[head.weight_axis] = classes
+    first = np.moveaxis(np.empty(shape, np.uint8), head.weight_axis, 0).shape
+    array = np.moveaxis(make(first), 0, head.weight_axis)
+    _store(graph, head.node, 1, np.ascontiguousarray(array, dtype=old.dtype))
+
+
+def _replace_bias(graph: Graph, head: Head, classes: int) -> None:
+    """Zeros in the place of the bias, in its shape but for the number of classes."""
+    producers = graph.producers()
+    node, slot = head.node, 2
+    if head.bias is not None:
+        node = head.bias
+        slot = next(i for i, name in enumerate(node.inputs) if _root(producers, name) in graph.initializers)
+    if not node.input(slot):
+        return
+    old = _arriving(graph, producers, node.inputs[slot])
+    if old is None:
+        raise ModelError(f"no new head: the bias of {node.label}, {node.inputs[slot]!r}, is not stored in the file")
+    shape = tuple(classes if n == head.classes else n for n in old.shape)
+    _store(graph, node, slot, np.zeros(shape, old.dtype))
+
+
+def _store(graph: Graph, node: Node, slot: int, array: np.ndarray) -> None:
+    """Let an input be this initializer, under its root's name where nothing else reads that."""
+    producers, readers = graph.producers(), graph.consumers()
+    name = root = _root(producers, node.inputs[slot])
+    step, alone = node.inputs[slot], True
+    while True:
+        alone = alone and len(readers.get(step, [])) == 1
+        if step == root:
+            break
+        step = producers[step].inputs[0]
+    if not alone:
+        name = graph.fresh(f"{root}.head")
+    node.inputs[slot] = name
+    graph.initializers[name] = array
+    known = graph.values.get(name)
+    if known is None or known.shape is None or known.dtype is None:
+        graph.values[name] = Value(name, array.dtype, array.shape)
+    else:
+        known.shape = array.shape
+
+
+def _mend_reshape(graph: Graph, node: Node, old: int, new: int) -> None:
+    """Where the target shape spells the number of classes, let it spell the new one."""
+    shape = _constant(graph, graph.producers(), node.input(1))
+    if shape is None:
+        raise ModelError(f"no new head: {node.label} takes a shape that is computed")
+    if old == new or old not in shape[1:]:
+        return
+    name = graph.fresh(f"{node.inputs[1]}.head")
+    changed = np.array([new if i and n == old else n for i, n in enumerate(shape)], np.int64)
+    graph.initializers[name] = changed
+    graph.values[name] = Value(name, changed.dtype, changed.shape)
+    node.inputs[1] = name
+
+
+def _mend_value(graph: Graph, name: str, old: int, new: int) -> None:
+    """Bring what is declared of a value behind the head up to date: the classes lie on axis 1, or on the last."""
+    declared = [v for v in (graph.values.get(name), *graph.outputs) if v is not None and v.name == name]
+    for value in declared:
+        if value.shape is None:
+            continue
+        dims = list(value.shape)
+        axis = next((i for i in (1, len(dims) - 1) if 0 <= i < len(dims) and dims[i] == old), None)
+        if axis is not None:
+            dims[axis] = new
+        elif not any(d == new for d in dims[1:]):
+            dims = [d if i == 0 or not isinstance(d, int) else None for i, d in enumerate(dims)]
+        value.shape = tuple(dims)
+
+
+def _unread(graph: Graph) -> tuple[list[Node], set[str]]:
+    """The carriers and constants, and the names of the initializers, that nothing reads."""
+    readers, outputs = graph.consumers(), set(graph.output_names())
+    nodes = [
+        node
+        for node in graph.nodes
+        if node.op in (*CARRIERS, "Constant") and not any(name in readers or name in outputs for name in node.outputs)
+    ]
+    inner = {
+        name
+        for node in graph.nodes
+        for attribute in node.attrs.values()
+        if isinstance(attribute, Graph)
+        for reader in attribute.nodes
+        for name in reader.inputs
+    }
+    return nodes, graph.initializers.keys() - readers.keys() - outputs - inner
+
+
+def _drop_unread(graph: Graph, spared: set[str]) -> None:
+    """Remove the carriers, constants and initializers that nothing reads any more, but for those that nothing read
+    before.
+    """
+    while True:
+        nodes, names = _unread(graph)
+        gone = [node for node in nodes if spared.isdisjoint(node.outputs)]
+        if not gone:
+            break
+        graph.nodes = [node for node in graph.nodes if node not in gone]
+    for name in names - spared:
+        del graph.initializers[name]
+    left = {name for node in graph.nodes for name in node.outputs} | {v.name for v in graph.inputs}
+    for name in graph.values.keys() - left - graph.initializers.keys():
+        del graph.values[name]
