@@ -19,7 +19,7 @@ from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.ops import REGISTRY, Facts, lookup
 
-__all__ = ["Mode", "specialize", "unsupported"]
+__all__ = ["Mode", "Sweep", "specialize", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def specialize(
     graph.values = {}
     graph.initializers = {}
     graph.nodes = []
-    sweep = _Sweep(source, graph, dtype, mode)
+    sweep = Sweep(source, graph, dtype, mode)
     for name, array in source.initializers.items():
         sweep.constant(name, array, weight=is_float(array.dtype))
     for value in source.inputs:
@@ -84,7 +84,9 @@ def _needed(source: Graph, wanted: Iterable[str]) -> list[Node]:
     return copy.nodes
 
 
-class _Sweep:
+class Sweep:
+    """The rules, a node at a time. source: for its opset. graph: the lowered graph, which grows."""
+
     def __init__(self, source: Graph, graph: Graph, dtype: np.dtype, mode: Mode) -> None:
         self.graph, self.dtype, self.mode = graph, dtype, mode
         self.foldable: dict[str, np.ndarray] = {}
