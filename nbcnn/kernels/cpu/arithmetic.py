@@ -1,4 +1,6 @@
-"""Operators of two inputs that broadcast: both are walked with strides, in the order in which the result lies in memory."""
+"""Operators of two inputs that broadcast: both are walked with strides, in the order in which the result lies in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ from nbcnn.kernels.cpu.jit import kernel, serial
 from nbcnn.kernels.opcodes import (
     ADD,
     DIV,
-    EQUAL,
     MAX,
     MIN,
     MUL,
@@ -45,9 +46,9 @@ def _one(code, u, v, zero, one):  # type: ignore[no-untyped-def]
     if code == POW:
         return u * u if v == one + one else u**v
     if code == MAX:
-        return u if (u >= v) | (u != u) else v
+        return u if (u >= v) | math.isnan(u) else v
     if code == MIN:
-        return u if (u <= v) | (u != u) else v
+        return u if (u <= v) | math.isnan(u) else v
     if code == POW_BASE_GRAD:
         return zero if v == zero else v * u ** (v - one)
     if code == POW_EXPONENT_GRAD:
@@ -57,7 +58,9 @@ def _one(code, u, v, zero, one):  # type: ignore[no-untyped-def]
 
 @serial
 def _vectors(code, a, b, y):  # type: ignore[no-untyped-def]
-    """A run along which both operands are contiguous; the common operations have loops of their own, which are vectorized."""
+    """A run along which both operands are contiguous; the common operations have loops of their own, which are
+    vectorized.
+    """
     if code == ADD:
         for i in range(y.size):
             y[i] = a[i] + b[i]
@@ -72,7 +75,7 @@ def _vectors(code, a, b, y):  # type: ignore[no-untyped-def]
             y[i] = a[i] / b[i]
     elif code == MAX:
         for i in range(y.size):
-            y[i] = a[i] if (a[i] >= b[i]) | (a[i] != a[i]) else b[i]
+            y[i] = a[i] if (a[i] >= b[i]) | math.isnan(a[i]) else b[i]
     else:
         zero, one = y.dtype.type(0), y.dtype.type(1)
         for i in range(y.size):
@@ -150,8 +153,8 @@ def _block(code, a, b, y, shape, a_strides, b_strides, start, stop, low, high): 
 def arithmetic(code, a, b, y, shape, a_strides, b_strides, low, high):  # type: ignore[no-untyped-def]
     """y = clamp(a op b, low, high); y may be a or b where that operand is not repeated. code: see opcodes.py.
 
-    shape: six integers, the shape of y in memory order. a_strides, b_strides: elements of a and b from one index to the next along
-    each axis, 0 along which it is repeated. It is fastest where a's last stride is 1 and b's is 1 or 0.
+    shape: six integers, the shape of y in memory order. a_strides, b_strides: elements of a and b from one index to the
+    next along each axis, 0 along which it is repeated. It is fastest where a's last stride is 1 and b's is 1 or 0.
     """
     for block in prange((y.size + BLOCK - 1) // BLOCK):
         start = block * BLOCK

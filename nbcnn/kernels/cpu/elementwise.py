@@ -1,4 +1,6 @@
-"""Operators of one input, element by element, and their gradients: a block of elements and a code that says what to compute."""
+"""Operators of one input, element by element, and their gradients: a block of elements and a code that says what to
+compute.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,7 @@ def elementwise(code, x, y, a, b):  # type: ignore[no-untyped-def]
         _apply(code, x[start : start + BLOCK], y[start : start + BLOCK], a, b)
 
 
-# --- gradients ----------------------------------------------------------------------------------------------------------
+# --- gradients ------------------------------------------------------------------------------------------------------
 
 
 @serial
@@ -153,8 +155,9 @@ def _apply_grad(code, v, dy, dx, a, b):  # type: ignore[no-untyped-def]
 def elementwise_grad(code, v, dy, dx, a, b):  # type: ignore[no-untyped-def]
     """dx = dy f'(x), element by element; dx may be dy or v.
 
-    v is f's output y for CLAMP, LEAKY_RELU, ELU, SIGMOID, HARD_SIGMOID, TANH, EXP and SQRT, and its input x for the rest.
-    At a kink the derivative is PyTorch's: 0 for CLAMP at its bounds and ABS at 0, 1 for CLIP at its bounds, a for LEAKY_RELU at 0.
+    v is f's output y for CLAMP, LEAKY_RELU, ELU, SIGMOID, HARD_SIGMOID, TANH, EXP and SQRT, and its input x for the
+    rest. At a kink the derivative is PyTorch's: 0 for CLAMP at its bounds and ABS at 0, 1 for CLIP at its bounds, a for
+    LEAKY_RELU at 0.
     """
     for block in prange((v.size + BLOCK - 1) // BLOCK):
         start = block * BLOCK

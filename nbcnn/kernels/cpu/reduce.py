@@ -1,7 +1,12 @@
-"""Reductions: rows of (outer, rows, inner) are brought together, a fixed block of rows at a time, so that the order of every sum is fixed."""
+"""Reductions: rows of (outer, rows, inner) are brought together, a fixed block of rows at a time, so that the order of
+every sum is fixed.
+"""
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu.jit import kernel, serial
@@ -17,14 +22,14 @@ COLUMNS = 1024
 def _extreme(code, u, v):  # type: ignore[no-untyped-def]
     """The larger (MAX) or smaller of two; NaN wins."""
     if code == MAX:
-        return u if (u >= v) | (u != u) else v
-    return u if (u <= v) | (u != u) else v
+        return u if (u >= v) | math.isnan(u) else v
+    return u if (u <= v) | math.isnan(u) else v
 
 
 @serial
 def _line(code, x, zero):  # type: ignore[no-untyped-def]
     """The reduction of one contiguous line."""
-    if code == MAX or code == MIN:
+    if code in (MAX, MIN):
         found = x[0]
         for i in range(1, x.size):
             found = _extreme(code, found, x[i])
@@ -39,7 +44,7 @@ def _line(code, x, zero):  # type: ignore[no-untyped-def]
 def _columns(code, x, y, rows, pitch):  # type: ignore[no-untyped-def]
     """y = the reduction of `rows` lines as long as y, which lie `pitch` elements apart in x."""
     count = y.size
-    if code == MAX or code == MIN:
+    if code in (MAX, MIN):
         y[:] = x[:count]
         for row in range(1, rows):
             line = x[row * pitch : row * pitch + count]
@@ -108,7 +113,7 @@ def _first_extreme(cell, x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced)
             at += rest % reduced[axis] * x_reduced[axis]
             rest //= reduced[axis]
         takes = waiting and x[at] == y[at_y]
-        dx[at] = dy[at_y] if takes else 0
+        dx[at] = dy[at_y] if takes else x.dtype.type(0)
         waiting = waiting and not takes
 
 
@@ -116,8 +121,9 @@ def _first_extreme(cell, x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced)
 def reduce_max_grad(x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced):  # type: ignore[no-untyped-def]
     """dx = dy at the first of the elements that are equal to their maximum (or minimum) y, zero elsewhere.
 
-    kept: shape of the axes that y has; x_kept, y_kept: strides along them. reduced, x_reduced: shape and strides of the axes that it has
-    not, in the order in which "first" is meant. Six integers each.
+    kept: shape of the axes that y has; x_kept, y_kept: strides along them. reduced, x_reduced: shape and strides of the
+    axes that it has not, in the order in which "first" is meant. Six integers each.
     """
+    # np.int64, because a parallel loop may count in unsigned numbers.
     for cell in prange(kept[0] * kept[1] * kept[2] * kept[3] * kept[4] * kept[5]):
-        _first_extreme(cell, x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced)
+        _first_extreme(np.int64(cell), x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced)

@@ -20,19 +20,24 @@ def _line(x, y, log):  # type: ignore[no-untyped-def]
     """One contiguous line. The maximum is taken off first, so that nothing overflows."""
     top = x[0]
     for i in range(1, x.size):
-        top = x[i] if (x[i] > top) | (x[i] != x[i]) else top
+        top = x[i] if (x[i] > top) | math.isnan(x[i]) else top
     total = y.dtype.type(0)
-    for i in range(x.size):
-        y[i] = transcendental.exp(x[i] - top)
-    for i in range(x.size):
-        total += y[i]
     if log:
+        # Through memory: fastmath would join top and the shift first, and lose what a large top leaves no room for.
+        for i in range(x.size):
+            y[i] = x[i] - top
+        for i in range(x.size):
+            total += transcendental.exp(y[i])
         shift = math.log(total)
         for i in range(x.size):
-            y[i] = (x[i] - top) - shift
+            y[i] -= shift
     else:
         for i in range(x.size):
-            y[i] = y[i] / total
+            y[i] = transcendental.exp(x[i] - top)
+        for i in range(x.size):
+            total += y[i]
+        for i in range(x.size):
+            y[i] /= total
 
 
 @serial
@@ -41,22 +46,25 @@ def _strided_line(x, y, log, start, count, step):  # type: ignore[no-untyped-def
     top = x[start]
     for i in range(1, count):
         v = x[start + i * step]
-        top = v if (v > top) | (v != v) else top
+        top = v if (v > top) | math.isnan(v) else top
     total = y.dtype.type(0)
     for i in range(count):
-        e = transcendental.exp(x[start + i * step] - top)
+        at = start + i * step
+        shifted = x[at] - top
+        e = transcendental.exp(shifted)
         total += e
-        if not log:
-            y[start + i * step] = e
+        y[at] = shifted if log else e
     shift = math.log(total)
     for i in range(count):
         at = start + i * step
-        y[at] = (x[at] - top) - shift if log else y[at] / total
+        y[at] = y[at] - shift if log else y[at] / total
 
 
 @kernel
 def softmax(x, y, shape, log):  # type: ignore[no-untyped-def]
-    """y = exp(x) / sum of exp(x) along the middle axis, or its logarithm if `log`. shape: (outer, count, inner). y is not x."""
+    """y = exp(x) / sum of exp(x) along the middle axis, or its logarithm if `log`. shape: (outer, count, inner). y is
+    not x.
+    """
     outer, count, inner = shape
     lines = outer * inner
     block = max(BLOCK // count, 1)

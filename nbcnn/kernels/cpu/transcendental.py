@@ -1,8 +1,8 @@
 """exp, expm1 and tanh of one number, written so that LLVM can vectorize a loop over them.
 
-In float32 they are polynomials after S. Moshier's Cephes library (single precision: expf, tanhf; errors of about 1 and 2 units in the
-last place); the C library's functions, one call a number, are several times slower. In float64, where speed does not matter here, they
-are the C library's. NaN stays NaN, overflow gives infinity, underflow zero.
+In float32 they are polynomials after S. Moshier's Cephes library (single precision: expf, tanhf; errors of about 1 and
+2 units in the last place); the C library's functions, one call a number, are several times slower. In float64, where
+speed does not matter here, they are the C library's. NaN stays NaN, overflow gives infinity, underflow zero.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ EXP_COEFFICIENTS = tuple(
     for c in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 )
 TANH_COEFFICIENTS = tuple(
-    np.float32(c)
-    for c in (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+    np.float32(c) for c in (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
 )
 TANH_SMALL = np.float32(0.625)
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
@@ -38,7 +37,9 @@ ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32
 
 @intrinsic
 def _fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
-    """_fma(a, b, c): a * b + c with one rounding, which fastmath does not take apart (the range reduction rests on that)."""
+    """_fma(a, b, c): a * b + c with one rounding, which fastmath does not take apart (the range reduction rests on
+    that).
+    """
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         kind = ir.FunctionType(args[0].type, [args[0].type] * 3)
@@ -49,7 +50,9 @@ def _fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _scale(typingctx, x, n):  # type: ignore[no-untyped-def]
-    """_scale(x, n): x times 2 to the power of an int32, by adding to the exponent's bits; the result must be a normal number."""
+    """_scale(x, n): x times 2 to the power of an int32, by adding to the exponent's bits; the result must be a normal
+    number.
+    """
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         i32 = ir.IntType(32)
@@ -90,12 +93,16 @@ def _exp_float32(x):  # type: ignore[no-untyped-def]
     y = _scale(_near_one(r) + ONE, np.int32(n))
     y = ZERO if x < EXP_LOWEST else y
     y = INFINITY if x > EXP_HIGHEST else y
-    return x if x != x else y
+    return x if math.isnan(x) else y
+
+
+def _exp_float64(x):  # type: ignore[no-untyped-def]
+    return math.exp(x)
 
 
 @overload(exp, inline="never")
 def _exp(x):  # type: ignore[no-untyped-def]
-    return _exp_float32 if x == types.float32 else (lambda x: math.exp(x))
+    return _exp_float32 if x == types.float32 else _exp_float64
 
 
 def _tanh_float32(x):  # type: ignore[no-untyped-def]
@@ -109,9 +116,13 @@ def _tanh_float32(x):  # type: ignore[no-untyped-def]
     return small if size < TANH_SMALL else large
 
 
+def _tanh_float64(x):  # type: ignore[no-untyped-def]
+    return math.tanh(x)
+
+
 @overload(tanh, inline="never")
 def _tanh(x):  # type: ignore[no-untyped-def]
-    return _tanh_float32 if x == types.float32 else (lambda x: math.tanh(x))
+    return _tanh_float32 if x == types.float32 else _tanh_float64
 
 
 def _expm1_float32(x):  # type: ignore[no-untyped-def]
@@ -120,6 +131,10 @@ def _expm1_float32(x):  # type: ignore[no-untyped-def]
     return near if abs(x) < HALF_LN2 else far
 
 
+def _expm1_float64(x):  # type: ignore[no-untyped-def]
+    return math.expm1(x)
+
+
 @overload(expm1, inline="never")
 def _expm1(x):  # type: ignore[no-untyped-def]
-    return _expm1_float32 if x == types.float32 else (lambda x: math.expm1(x))
+    return _expm1_float32 if x == types.float32 else _expm1_float64

@@ -1,0 +1,265 @@
+"""Operators of one input, element by element: Relu, LeakyRelu, Elu, Selu, Sigmoid, HardSigmoid, Tanh, Softplus,
+Softsign, Clip, Sign, Abs, Neg, Exp, Log, Sqrt, and Cast, which between floats does nothing.
+
+One kernel computes them all; a `Spec` says which of its operations an operator is and with what two scalars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbcnn.binder import Binder
+from nbcnn.errors import UnsupportedError
+from nbcnn.graph import Node, Value
+from nbcnn.kernels import opcodes
+from nbcnn.ops.base import Facts, Op, Shaped, register
+
+if TYPE_CHECKING:
+    from nbcnn.autodiff import Backward
+
+SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
+"""The default values of ONNX Selu, opset 22."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """code: of the kernel. keeps: what the gradient reads, "x" or "y" ("": neither). defaults: attributes and their
+    default values. scalars: the kernel's a and b from the attributes. fold: the same in NumPy, for constants. cheap:
+    memory is what bounds it.
+    """
+
+    code: int
+    keeps: str
+    defaults: dict[str, float]
+    scalars: Callable[[dict[str, Any]], tuple[float, float]] = lambda attrs: (0.0, 0.0)
+    fold: Callable[[np.ndarray], np.ndarray] | None = None
+    cheap: bool = True
+
+
+SPECS = {
+    "Relu": Spec(opcodes.CLIP, "y", {}, lambda _: (0.0, inf), lambda x: np.maximum(x, 0)),
+    "LeakyRelu": Spec(opcodes.LEAKY_RELU, "y", {"alpha": 0.01}, lambda at: (at["alpha"], 0.0)),
+    "Elu": Spec(opcodes.ELU, "y", {"alpha": 1.0}, lambda at: (at["alpha"], 1.0), cheap=False),
+    "Selu": Spec(
+        opcodes.ELU,
+        "y",
+        {"alpha": SELU_ALPHA, "gamma": SELU_GAMMA},
+        lambda at: (at["alpha"] * at["gamma"], at["gamma"]),
+        cheap=False,
+    ),
+    "Sigmoid": Spec(opcodes.SIGMOID, "y", {}, cheap=False),
+    "HardSigmoid": Spec(opcodes.HARD_SIGMOID, "y", {"alpha": 0.2, "beta": 0.5}, lambda at: (at["alpha"], at["beta"])),
+    "Tanh": Spec(opcodes.TANH, "y", {}, cheap=False),
+    "Softplus": Spec(opcodes.SOFTPLUS, "x", {}, cheap=False),
+    "Softsign": Spec(opcodes.SOFTSIGN, "x", {}),
+    "Sign": Spec(opcodes.SIGN, "x", {}, fold=np.sign),
+    "Abs": Spec(opcodes.ABS, "x", {}, fold=np.abs),
+    "Neg": Spec(opcodes.NEG, "", {}, fold=np.negative),
+    "Exp": Spec(opcodes.EXP, "y", {}, fold=np.exp, cheap=False),
+    "Log": Spec(opcodes.LOG, "x", {}, fold=np.log, cheap=False),
+    "Sqrt": Spec(opcodes.SQRT, "y", {}, fold=np.sqrt),
+}
+
+
+def need_float(node: Node, x: Value, index: int = 0) -> np.dtype:
+    """The element type of an input that a kernel computes with; raises UnsupportedError for integers and booleans."""
+    assert x.dtype is not None
+    if x.dtype.kind != "f":
+        raise UnsupportedError(
+            f"{node.label}: input {index} ({x.name!r}) holds {x.dtype.name} that depends on the input data; "
+            "only floats are computed with"
+        )
+    return x.dtype
+
+
+class _Elementwise(Op):
+    """What all of them share; layout and shape are the input's."""
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        x = inputs[0]
+        assert x is not None
+        return [(need_float(node, x), x.dims)]
+
+
+@register(*SPECS)
+class Unary(_Elementwise):
+    """ONNX: Relu 6, 13, 14; LeakyRelu 6, 16; Elu 6, 22; Selu 6, 22; Sigmoid, Tanh, Abs, Neg, Exp, Log, Sqrt 6, 13;
+    HardSigmoid 6, 22; Softplus, Softsign 1, 22; Sign 9, 13. inputs: X -> Y.
+    """
+
+    since = 6
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        defaults = SPECS[node.op].defaults
+        node.attrs = {name: float(node.attrs.get(name, value)) for name, value in defaults.items()}
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        fold = SPECS[node.op].fold
+        return None if arrays[0] is None or fold is None else [fold(arrays[0])]
+
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        (dy,) = dys
+        assert dy is not None
+        x, y, spec = node.inputs[0], node.outputs[0], SPECS[node.op]
+        a, b = spec.scalars(node.attrs)
+        if not spec.keeps:
+            return [back.add(node.op, [dy], like=x)]
+        if node.op in ("LeakyRelu", "Elu", "Selu") and (a < 0 or b < 0):
+            raise UnsupportedError(
+                f"{node.label}: cannot be trained through with negative coefficients {node.attrs}: "
+                "its output does not tell the sign of its input"
+            )
+        if node.op == "Relu":
+            return [back.add("ClampGrad", [y, dy], like=x, attrs={"low": 0.0, "high": inf})]
+        attrs = {"code": spec.code, "a": a, "b": b}
+        return [back.add("ElementwiseGrad", [y if spec.keeps == "y" else x, dy], like=x, attrs=attrs)]
+
+    def bind(self, node: Node, b: Binder) -> None:
+        spec = SPECS[node.op]
+        bind_elementwise(node, b, spec.code, spec.scalars(node.attrs), spec.cheap)
+
+
+@register("Clip")
+class Clip(_Elementwise):
+    """ONNX opsets 6 (attributes min, max), 11, 12, 13 (inputs). Normalized: attributes low and high, infinite where
+    there is no bound.
+    """
+
+    since = 6
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        low = self._bound(node, facts, 1, "min", -inf)
+        high = self._bound(node, facts, 2, "max", inf)
+        node.inputs = node.inputs[:1]
+        node.attrs = {"low": low, "high": high}
+        x = facts.value(node, 0)
+        if (low, high) == (-inf, inf):
+            node.op, node.attrs = "Identity", {"shape": x.dims}
+
+    @staticmethod
+    def _bound(node: Node, facts: Facts, index: int, name: str, default: float) -> float:
+        array = facts.constant(node, index, f"{name}, a bound,")
+        return float(node.attrs.get(name, default) if array is None else array.reshape(()))
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        x = inputs[0]
+        assert x is not None and x.dtype is not None
+        return [(x.dtype if node.op == "Identity" else need_float(node, x), x.dims)]
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        if arrays[0] is None:
+            return None
+        bounds = node.attrs.get("low", -inf), node.attrs.get("high", inf)
+        return [np.minimum(np.maximum(arrays[0], bounds[0]), bounds[1]).astype(arrays[0].dtype)]
+
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        (dy,) = dys
+        assert dy is not None
+        attrs = {"code": opcodes.CLIP, "a": node.attrs["low"], "b": node.attrs["high"]}
+        return [back.add("ElementwiseGrad", [node.inputs[0], dy], like=node.inputs[0], attrs=attrs)]
+
+    def bind(self, node: Node, b: Binder) -> None:
+        bind_elementwise(node, b, opcodes.CLIP, (node.attrs["low"], node.attrs["high"]), cheap=True)
+
+
+def bind_elementwise(node: Node, b: Binder, code: int, scalars: tuple[float, float], cheap: bool) -> None:
+    """Emit the forward call."""
+    if cheap:
+        # Not the others: where two arrays are one, the compiler cannot know that its vectors do not overlap.
+        b.in_place(node.outputs[0], node.inputs[0])
+    kind = b.dtype.type
+    b.call("elementwise", code, b.buffer(node.inputs[0]), b.buffer(node.outputs[0]), kind(scalars[0]), kind(scalars[1]))
+
+
+# --- gradients ------------------------------------------------------------------------------------------------------
+
+
+@register("ElementwiseGrad")
+class ElementwiseGrad(Op):
+    """inputs: what the operator of attribute `code` keeps (its input or its output), dY -> dX. Attributes a, b: its
+    scalars.
+    """
+
+    def bind(self, node: Node, b: Binder) -> None:
+        bind_grad(node, b, node.attrs["code"], node.attrs["a"], node.attrs["b"])
+
+
+@register("ClampGrad")
+class ClampGrad(Op):
+    """inputs: Y, dY -> dX: dY where Y lies between the attributes low and high, and not at them; zero elsewhere."""
+
+    def bind(self, node: Node, b: Binder) -> None:
+        bind_grad(node, b, opcodes.CLAMP, node.attrs["low"], node.attrs["high"])
+
+
+def bind_grad(node: Node, b: Binder, code: int, first: float, second: float) -> None:
+    """Emit the backward call; dx takes over the memory of dy, or of what was kept, where nobody else reads it."""
+    kept, dy = node.inputs
+    _ = b.in_place(node.outputs[0], dy) or b.in_place(node.outputs[0], kept)
+    kind = b.dtype.type
+    b.call("elementwise_grad", code, b.buffer(kept), b.buffer(dy), b.buffer(node.outputs[0]), kind(first), kind(second))
+
+
+# --- Cast -----------------------------------------------------------------------------------------------------------
+
+ELEMENT_TYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    16: "float32",  # bfloat16 is computed as any other float
+}
+"""ONNX TensorProto.DataType -> NumPy, the types that can be cast to."""
+
+
+@register("Cast")
+class Cast(Op):
+    """ONNX opsets 6, 9, 13, 19, 21, 23, 24. Every float is computed in one type, so between floats it is Identity;
+    constants are cast.
+    """
+
+    since = 6
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        x = facts.value(node, 0)
+        assert x.dtype is not None
+        target = ELEMENT_TYPES.get(int(node.attrs.get("to", 0)))
+        if target is None:
+            raise UnsupportedError(f"{node.label}: casts to ONNX element type {node.attrs.get('to')} are not supported")
+        node.attrs = {"to": np.dtype(target)}
+        if x.dtype.kind == "f" and node.attrs["to"].kind == "f":
+            node.op, node.attrs = "Identity", {"shape": x.dims}
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        if arrays[0] is None:
+            return None
+        return [arrays[0] if node.op == "Identity" else arrays[0].astype(node.attrs["to"])]
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        x = inputs[0]
+        assert x is not None and x.dtype is not None
+        if node.op != "Identity":
+            raise UnsupportedError(
+                f"{node.label}: a cast from {x.dtype.name} to {node.attrs['to'].name} of values that depend "
+                "on the input data is not supported"
+            )
+        return [(x.dtype, x.dims)]

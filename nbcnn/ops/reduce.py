@@ -1,0 +1,272 @@
+"""Reductions: ReduceSum, ReduceMean, ReduceMax, ReduceMin; and the sums that gradients need, ChannelSum and
+ReduceSumTo.
+
+Axes are brought together one run of neighbours in memory at a time: every pass is (outer, rows, inner) -> (outer,
+inner).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbcnn.binder import Binder, Buffer
+from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.graph import Node, Value
+from nbcnn.kernels import opcodes
+from nbcnn.ops.base import Facts, Op, Shaped, register
+from nbcnn.ops.broadcast import combine, memory_order
+from nbcnn.ops.elementwise import need_float
+from nbcnn.ops.strided import copy, strides
+
+if TYPE_CHECKING:
+    from nbcnn.autodiff import Backward
+
+CODES = {
+    "ReduceSum": opcodes.SUM,
+    "ReduceMean": opcodes.SUM,
+    "ReduceMax": opcodes.MAX,
+    "ReduceMin": opcodes.MIN,
+}
+FOLDS: dict[str, Callable[..., Any]] = {
+    "ReduceSum": np.sum,
+    "ReduceMean": np.mean,
+    "ReduceMax": np.max,
+    "ReduceMin": np.min,
+}
+
+BLOCK = 16384
+"""Elements that one task sums, where there are too few sums to go round."""
+TASKS = 64
+NARROW, FOLDED = 64, 512
+"""Rows narrower than the first are taken several at a time, up to the second."""
+AXES = 6
+
+
+@register(*CODES)
+class Reduce(Op):
+    """ONNX: ReduceSum 1, 11, 13; ReduceMean, ReduceMax, ReduceMin 1, 11, 13, 18. Normalized: attributes axes (not
+    negative), keepdims.
+    """
+
+    since = 1
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        x = facts.value(node, 0)
+        rank = len(x.dims)
+        given = facts.ints(node, 1, "axes", "the axes")
+        if not given:
+            given = [] if node.attrs.get("noop_with_empty_axes", 0) else list(range(rank))
+        if any(not -rank <= axis < rank for axis in given):
+            raise ModelError(f"{node.label}: axes {given} are outside the input's shape {x.dims}")
+        axes = tuple(sorted({axis % rank for axis in given}))
+        if node.op in ("ReduceMax", "ReduceMin", "ReduceMean") and prod(x.dims[axis] for axis in axes) == 0:
+            raise ModelError(f"{node.label}: nothing to reduce in {x.dims} over axes {axes}")
+        node.inputs = node.inputs[:1]
+        node.attrs = {"axes": axes, "keepdims": bool(node.attrs.get("keepdims", 1))}
+        if not axes:
+            node.op, node.attrs = "Identity", {"shape": x.dims}
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        x = inputs[0]
+        assert x is not None and x.dtype is not None
+        if node.op == "Identity":
+            return [(x.dtype, x.dims)]
+        axes, keepdims = node.attrs["axes"], node.attrs["keepdims"]
+        shape = [1 if i in axes else n for i, n in enumerate(x.dims) if keepdims or i not in axes]
+        return [(need_float(node, x), tuple(shape))]
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        x = arrays[0]
+        if x is None or node.op == "Identity":
+            return None if x is None else [x]
+        result = FOLDS[node.op](x, axis=node.attrs["axes"], keepdims=node.attrs["keepdims"])
+        return [np.asarray(result).astype(x.dtype)]
+
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        (dy,) = dys
+        assert dy is not None
+        x, y = node.inputs[0], node.outputs[0]
+        attrs = {"axes": node.attrs["axes"]}
+        if node.op in ("ReduceMax", "ReduceMin"):
+            return [back.add("ReduceMaxGrad", [x, y, dy], like=x, attrs=attrs)]
+        dims = back.graph.values[x].dims
+        count = prod(dims[axis] for axis in attrs["axes"]) if node.op == "ReduceMean" else 1
+        return [back.add("Repeat", [dy], like=x, attrs=attrs | {"scale": 1 / max(count, 1)})]
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, y, axes = b.value(node.inputs[0]), b.value(node.outputs[0]), node.attrs["axes"]
+        count = prod(x.dims[axis] for axis in axes)
+        scale = 1 / max(count, 1) if node.op == "ReduceMean" else 1.0
+        bind_reduction(b, CODES[node.op], x, y, axes, scale)
+
+
+# --- how axes are brought together ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring axes in memory that are all reduced, or all kept."""
+
+    size: int
+    reduced: bool
+
+
+def runs(x: Value, axes: Sequence[int]) -> list[Run]:
+    """x in memory order, as runs; axes of size 1 join either kind."""
+    found: list[Run] = []
+    for axis in memory_order(x):
+        size, reduced = x.dims[axis], axis in axes
+        if size == 1:
+            continue
+        if found and found[-1].reduced == reduced:
+            size *= found.pop().size
+        found.append(Run(size, reduced))
+    return found
+
+
+def bind_reduction(b: Binder, code: int, x: Value, y: Value, axes: Sequence[int], scale: float = 1.0) -> None:
+    """Emit y = scale times x reduced over ONNX axes; y has the axes that are left, in order, with or without ones
+    between them.
+    """
+    left = [axis for axis in memory_order(x) if axis not in axes and x.dims[axis] != 1]
+    order = [axis for axis in memory_order(y) if y.dims[axis] != 1]
+    # Where the axes that are left lie in another order in y, they are reduced into scratch memory first.
+    names = iter(axis for axis in range(len(x.dims)) if axis not in axes and x.dims[axis] != 1)
+    axis_of = {axis: next(names) for axis in range(len(y.dims)) if y.dims[axis] != 1}
+    if [axis_of[axis] for axis in order] == left:
+        _reduce(b, code, b.buffer(x.name), b.buffer(y.name), runs(x, axes), scale)
+        return
+    middle = b.graph.new_value(f"{y.name}.reduced", y.dtype, [x.dims[axis] for axis in left])
+    _reduce(b, code, b.buffer(x.name), b.buffer(middle), runs(x, axes), scale)
+    source = b.value(middle)
+    step = dict(zip(left, strides(source), strict=True))
+    target = strides(y)
+    copy(b, source, y, [(y.dims[axis], step[axis_of[axis]], target[axis]) for axis in order])
+
+
+def _reduce(b: Binder, code: int, x: Buffer, y: Buffer, left: list[Run], scale: float) -> None:
+    """The passes, each over the longest run that is still to be reduced."""
+    left = list(left)
+    if not any(run.reduced for run in left):
+        left.append(Run(1, True))
+    while any(run.reduced for run in left):
+        index = max((i for i, run in enumerate(left) if run.reduced), key=lambda i: left[i].size)
+        outer, inner = prod(r.size for r in left[:index]), prod(r.size for r in left[index + 1 :])
+        rows = left.pop(index).size
+        last = not any(run.reduced for run in left)
+        target = y if last else b.scratch(outer * inner)
+        _pass(b, code, x, target, (outer, rows, inner), scale if last else 1.0)
+        x = target
+
+
+def _pass(b: Binder, code: int, x: Buffer, y: Buffer, shape: tuple[int, int, int], scale: float) -> None:
+    """(outer, rows, inner) -> (outer, inner): at once, or in blocks of rows where there are few sums of many rows."""
+    outer, rows, inner = shape
+    one, factor = b.dtype.type(1), b.dtype.type(scale)
+    if rows == 0 or outer * inner == 0:
+        if outer * inner:
+            b.call("fill", y, b.dtype.type(0))
+        return
+    fold = _fold(rows, inner)
+    block = max(BLOCK // (inner * fold), 1)
+    if outer * -(-inner // 1024) >= TASKS or rows // fold <= 2 * block:
+        block = rows // fold
+    parts = -(-(rows // fold) // block)
+    if parts * fold == 1:
+        b.call("reduce_rows", code, x, y, shape, rows, factor)
+        return
+    partial = b.scratch(outer * parts * fold * inner)
+    b.call("reduce_rows", code, x, partial, (outer, rows // fold, inner * fold), block, one)
+    b.call("reduce_rows", code, partial, y, (outer, parts * fold, inner), parts * fold, factor)
+
+
+def _fold(rows: int, inner: int) -> int:
+    """How many neighbouring rows are taken as one, so that a narrow one fills the vectors."""
+    fold = 1
+    while 1 < inner < NARROW and rows % (2 * fold) == 0 and 2 * fold * inner <= FOLDED and rows > 32 * fold:
+        fold *= 2
+    return fold
+
+
+# --- gradients ------------------------------------------------------------------------------------------------------
+
+
+@register("Repeat")
+class Repeat(Op):
+    """inputs: dY -> dX: dY times the attribute `scale`, repeated along the attribute `axes` of dX, the gradient of a
+    sum or mean.
+    """
+
+    def bind(self, node: Node, b: Binder) -> None:
+        dy, dx, axes = b.value(node.inputs[0]), b.value(node.outputs[0]), node.attrs["axes"]
+        steps = _steps_into(dy, dx, axes)
+        scale = b.constant(np.array([node.attrs["scale"]], b.dtype))
+        combine(b, opcodes.MUL, (b.buffer(dy.name), scale), (steps, (0,) * len(steps)), dx)
+
+
+def _steps_into(y: Value, x: Value, axes: Sequence[int]) -> tuple[int, ...]:
+    """Strides in y along every ONNX axis of x, 0 along those that y was reduced over."""
+    own = strides(y)
+    if len(own) == len(x.dims):
+        return tuple(0 if axis in axes else own[axis] for axis in range(len(own)))
+    left = iter(own)
+    return tuple(0 if axis in axes else next(left) for axis in range(len(x.dims)))
+
+
+@register("ReduceMaxGrad")
+class ReduceMaxGrad(Op):
+    """inputs: X, Y, dY -> dX of ReduceMax and ReduceMin: dY goes to the first, in ONNX order, of the elements equal to
+    Y.
+    """
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, y, dx = b.value(node.inputs[0]), b.value(node.inputs[1]), b.value(node.outputs[0])
+        axes = node.attrs["axes"]
+        rank = len(x.dims)
+        if rank > AXES:
+            raise UnsupportedError(f"{node.label}: cannot be trained through with more than {AXES} dimensions")
+        own, into = strides(x), _steps_into(y, x, axes)
+        kept = [axis for axis in range(rank) if axis not in axes]
+
+        def six(values: list[int], fill: int) -> tuple[int, ...]:
+            return (*(fill,) * (AXES - len(values)), *values)
+
+        b.call(
+            "reduce_max_grad",
+            b.buffer(x.name),
+            b.buffer(y.name),
+            b.buffer(node.inputs[2]),
+            b.buffer(dx.name),
+            six([x.dims[axis] for axis in kept], 1),
+            six([own[axis] for axis in kept], 0),
+            six([into[axis] for axis in kept], 0),
+            six([x.dims[axis] for axis in axes], 1),
+            six([own[axis] for axis in axes], 0),
+        )
+
+
+@register("ChannelSum")
+class ChannelSum(Op):
+    """inputs: dY (N, C, ...) -> dB (C): the sum over all but the channels, the gradient of a bias."""
+
+    def bind(self, node: Node, b: Binder) -> None:
+        dy, db = b.value(node.inputs[0]), b.value(node.outputs[0])
+        bind_reduction(b, opcodes.SUM, dy, db, [axis for axis in range(len(dy.dims)) if axis != 1])
+
+
+@register("ReduceSumTo")
+class ReduceSumTo(Op):
+    """inputs: dY -> dX: the sum over the axes along which X was repeated to give Y's shape."""
+
+    def bind(self, node: Node, b: Binder) -> None:
+        dy, dx = b.value(node.inputs[0]), b.value(node.outputs[0])
+        spare = len(dy.dims) - len(dx.dims)
+        axes = [i for i, n in enumerate(dy.dims) if i < spare or (dx.dims[i - spare] == 1 and n != 1)]
+        bind_reduction(b, opcodes.SUM, dy, dx, axes)

@@ -1,0 +1,139 @@
+"""Operators of one input, element by element, against the oracle; Cast; what is computed when the plan is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from harness import Case
+
+from nbcnn.errors import UnsupportedError
+
+RNG = np.random.default_rng(0)
+TOLERANCE = {np.float32: 2e-6, np.float64: 1e-14}
+UNARY: list[tuple[str, str, dict[str, Any]]] = [
+    ("Relu", "relu", {}),
+    ("LeakyRelu", "leaky_relu", {}),
+    ("LeakyRelu", "leaky_relu", {"alpha": 0.3}),
+    ("Elu", "elu", {"alpha": 0.7}),
+    ("Selu", "selu", {}),
+    ("Sigmoid", "sigmoid", {}),
+    ("HardSigmoid", "hard_sigmoid", {"alpha": 0.25, "beta": 0.4}),
+    ("Tanh", "tanh", {}),
+    ("Softplus", "softplus", {}),
+    ("Softsign", "softsign", {}),
+    ("Sign", "sign", {}),
+    ("Abs", "abs_", {}),
+    ("Neg", "neg", {}),
+    ("Exp", "exp", {}),
+]
+POSITIVE: list[tuple[str, str, dict[str, Any]]] = [("Log", "log", {}), ("Sqrt", "sqrt", {})]
+SHAPES = [(1,), (3, 5, 1, 17), (2, 33, 70, 3)]
+
+
+def oracle(name: str) -> tuple[Any, Any]:
+    return getattr(reference, name), getattr(reference, f"{name.rstrip('_')}_backward")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("op", "name", "attrs"), UNARY + POSITIVE)
+def test_forward_and_backward(op: str, name: str, attrs: dict[str, Any], shape: tuple[int, ...], dtype: Any) -> None:
+    x = (RNG.standard_normal(shape) * 3).astype(dtype)
+    if (op, name, attrs) in POSITIVE:
+        x = abs(x) + dtype(0.1)
+    dy = RNG.standard_normal(shape).astype(dtype)
+    forward, backward = oracle(name)
+    near: dict[str, Any] = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+    case = Case(op, [x], attrs, dtype=dtype)
+    np.testing.assert_allclose(case.run()[0], forward(x, **attrs), **near)
+    (y,), (dx,) = case.run_training([dy])
+    np.testing.assert_allclose(y, forward(x, **attrs), **near)
+    np.testing.assert_allclose(dx, backward(dy, x, **attrs), **near)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("op", "name", "attrs"), UNARY)
+def test_special_values(op: str, name: str, attrs: dict[str, Any], dtype: Any) -> None:
+    """NaN stays NaN, infinities and huge numbers give what the limit is, and derivatives at kinks are PyTorch's."""
+    x = np.array([np.nan, np.inf, -np.inf, 0, 1, -1, 90, -90, 800, -800, 1e-30, -1e-5], dtype)
+    forward, backward = oracle(name)
+    with np.errstate(all="ignore"):
+        wanted = forward(x, **attrs).astype(dtype)
+    if op != "Softsign":  # infinity over infinity, by its formula
+        np.testing.assert_allclose(Case(op, [x], attrs, dtype=dtype).run()[0], wanted, rtol=3e-6, atol=1e-37)
+    finite = x[3:6]
+    _, (dx,) = Case(op, [finite], attrs, dtype=dtype).run_training([np.ones(3, dtype)])
+    np.testing.assert_allclose(dx, backward(np.ones(3), finite, **attrs), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("op", ["Exp", "Tanh", "Elu", "Sigmoid"])
+def test_float32_is_accurate_over_the_whole_range(op: str) -> None:
+    """The polynomials are within 4 units in the last place wherever the result is a normal number."""
+    x = np.concatenate([np.linspace(-87, 88.7, 20011), np.linspace(-1, 1, 20011)]).astype(np.float32)
+    exact = {"Sigmoid": lambda x: 1 / (1 + np.exp(-x))}  # the oracle's form of it is exact to 1e-16, but not relatively
+    wanted = exact.get(op, getattr(reference, op.lower()))(x.astype(np.float64))
+    (y,) = Case(op, [x]).run()
+    np.testing.assert_array_less(abs(y - wanted), 4 * np.spacing(abs(wanted).astype(np.float32)) + 1e-37)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("opset", [6, 11, 13])
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 1.0), (None, 0.25), (0.0, None), (None, None), (1.0, -1.0)])
+def test_clip(low: float | None, high: float | None, opset: int, dtype: Any) -> None:
+    x = RNG.standard_normal((2, 3, 5)).astype(dtype)
+    x[0, 0] = [-0.5, 1.0, 0.25, 0.0, 0.125]
+    dy = RNG.standard_normal(x.shape).astype(dtype)
+    if opset < 11:
+        bounds = {name: v for name, v in (("min", low), ("max", high)) if v is not None}
+        case = Case("Clip", [x], bounds, opset=opset, dtype=dtype)
+    else:
+        inputs = [x, *(None if v is None else np.array(v, dtype) for v in (low, high))]
+        case = Case("Clip", inputs, weights=(1, 2), opset=opset, dtype=dtype)
+    (y,), (dx,) = case.run_training([dy])
+    np.testing.assert_array_equal(case.run()[0], reference.clip(x, low, high))
+    np.testing.assert_array_equal(y, reference.clip(x, low, high))
+    np.testing.assert_array_equal(dx, reference.clip_backward(dy, x, low, high))
+
+
+def test_clip_with_computed_bound_is_refused() -> None:
+    x = np.ones(3, np.float32)
+    with pytest.raises(UnsupportedError, match=r"Clip 'node': max.*must be a constant"):
+        Case("Clip", [x, None, np.array(1, np.float32)]).run()
+
+
+@pytest.mark.parametrize(("to", "opset"), [(1, 6), (11, 13), (10, 19)])
+def test_cast_between_floats_passes_on(to: int, opset: int) -> None:
+    x = RNG.standard_normal((2, 3)).astype(np.float32)
+    case = Case("Cast", [x], {"to": to}, opset=opset)
+    np.testing.assert_array_equal(case.run()[0], x)
+
+
+def test_cast_of_constants_is_folded() -> None:
+    case = Case("Cast", [np.array([3, 0, -2])], {"to": 1}, weights=(0,))
+    np.testing.assert_array_equal(case.run()[0], np.array([3, 0, -2], np.float32))
+
+
+@pytest.mark.parametrize(("op", "attrs"), [("Cast", {"to": 7}), ("Cast", {"to": 8})])
+def test_cast_that_cannot_be_done_is_refused(op: str, attrs: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedError, match=r"Cast 'node'"):
+        Case(op, [np.ones(3, np.float32)], attrs).run()
+
+
+@pytest.mark.parametrize(("op", "wanted"), [("Neg", [1, 0, -5]), ("Abs", [1, 0, 5]), ("Relu", [0, 0, 5])])
+def test_integers_are_folded(op: str, wanted: list[int]) -> None:
+    np.testing.assert_array_equal(Case(op, [np.array([-1, 0, 5])], weights=(0,)).run()[0], wanted)
+
+
+def test_integers_that_are_fed_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"Neg 'node': input 0.*int64"):
+        Case("Neg", [np.array([-1, 0, 5])]).run()
+
+
+def test_training_through_a_slope_that_hides_the_sign_is_refused() -> None:
+    case = Case("LeakyRelu", [np.ones(3, np.float32)], {"alpha": -1.0})
+    np.testing.assert_array_equal(case.run()[0], np.ones(3))
+    with pytest.raises(UnsupportedError, match=r"LeakyRelu 'node': cannot be trained"):
+        case.run_training([np.ones(3, np.float32)])
