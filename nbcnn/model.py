@@ -71,7 +71,7 @@ class Model:
             for name, array in graph.initializers.items()
             if is_float(array.dtype)
         }
-        self.forget_plans()
+        self._plans.clear()
 
     # --- what it is
 
@@ -143,7 +143,7 @@ class Model:
 
     def _plan(self, wanted: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> Plan:
         key = (wanted, tuple((n, a.shape, a.dtype.str) for n, a in arrays.items()))
-        if key in self._plans:
+        if key in self._plans and self._plans[key].is_current():
             self._plans.move_to_end(key)
             return self._plans[key]
         from nbcnn.lower import lower_for_inference
@@ -158,7 +158,8 @@ class Model:
     def build(self, graph: Graph) -> Plan:
         """Bind a lowered graph to this model's weights and memory."""
         from nbcnn.kernels.cpu.threads import most
-        from nbcnn.plan import Arena, build_plan
+        from nbcnn.placement import Arena
+        from nbcnn.plan import build_plan
 
         if self._arena is None:
             self._arena = Arena()
@@ -177,10 +178,6 @@ class Model:
             array = plan.array(value.name)
             found.append(array.astype(declared.get(name) or array.dtype, copy=True))
         return found
-
-    def forget_plans(self) -> None:
-        """Drop everything derived from the graph; needed when a parameter's master array was replaced."""
-        self._plans.clear()
 
     # --- saving and proof
 

@@ -32,6 +32,8 @@ class Storage:
 class Parameter:
     """A weight, a scale, a bias, a running statistic.
 
+    It reads the memory of the array that it is made from, where the type is the same, until it is changed or stored otherwise.
+
     name: the initializer's. shape: ONNX's. data: the flat master array that kernels read and optimizers write.
     version: grows with every change; whatever is derived from the master remembers the version it was made from.
     """
@@ -42,8 +44,9 @@ class Parameter:
         self.stored_dtype = array.dtype
         self.dtype = np.dtype(dtype)
         self.storage: Storage | None = None
-        self.data = np.array(array, dtype=dtype, order="C").reshape(-1)
+        self.data = np.ascontiguousarray(array, dtype=dtype).reshape(-1)
         self.version = 0
+        self._borrowed = np.shares_memory(self.data, array)
 
     @property
     def size(self) -> int:
@@ -62,6 +65,7 @@ class Parameter:
         array = np.asarray(array, self.dtype)
         if array.shape != self.shape:
             raise ValueError(f"{self.name!r} has shape {self.shape}, not {array.shape}")
+        self.own()
         self.data[:] = array.reshape(-1) if self.storage is None else self.storage.pack(array)
         self.version += 1
 
@@ -70,6 +74,12 @@ class Parameter:
         if storage == self.storage:
             return
         value = self.value
+        self._borrowed = False
         self.storage = storage
         self.data = value.reshape(-1) if storage is None else storage.pack(value)
         self.version += 1
+
+    def own(self) -> None:
+        """Make sure that the master array is nobody else's, so that it can be written to (a new array, if it was)."""
+        if self._borrowed:
+            self.data, self._borrowed = self.data.copy(), False

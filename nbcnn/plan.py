@@ -3,8 +3,7 @@
 A plan has two lists of calls. `prepare` holds what depends on weights and constants alone (packing, folding of batch norm): it runs
 again only when a weight that it rests on has changed. `steps` is the rest, a flat list that the executor walks.
 
-Buffers of `steps` lie in one arena, placed by lifetime: largest first, each at the lowest place that is free while it lives (the
-"greedy by size" order of Pisarchyk and Lee, arXiv:2001.03288).
+Buffers of `steps` lie in one arena, placed by lifetime (placement.py).
 """
 
 from __future__ import annotations
@@ -20,50 +19,12 @@ from nbcnn.binder import Binder, Buffer, Call
 from nbcnn.graph import Graph, Node
 from nbcnn.ops import lookup
 from nbcnn.parameter import Parameter
+from nbcnn.placement import Arena, aligned_array, place
+from nbcnn.prepare import Prepared, group_calls
 
-__all__ = ["Arena", "Plan", "build_plan"]
+__all__ = ["Plan", "build_plan"]
 
-ALIGNMENT = 64
 Step = tuple[Callable[..., None], tuple[Any, ...]]
-
-
-class Arena:
-    """Memory that plans share; it grows, and plans that were placed in a smaller one keep that."""
-
-    def __init__(self) -> None:
-        self.bytes = np.empty(0, np.uint8)
-
-    def reserve(self, size: int) -> np.ndarray:
-        if self.bytes.size < size:
-            self.bytes = aligned_bytes(size)
-        return self.bytes
-
-
-def aligned_bytes(size: int) -> np.ndarray:
-    """Uninitialized bytes that start on a cache line."""
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size]
-
-
-def aligned_array(size: int, dtype: np.dtype) -> np.ndarray:
-    return aligned_bytes(size * dtype.itemsize).view(dtype)
-
-
-@dataclass
-class Prepared:
-    """Calls that depend on weights alone, with the weights and the versions that they were last run for."""
-
-    sources: list[Parameter]
-    calls: list[Step]
-    versions: tuple[int, ...] | None = None
-
-    def refresh(self) -> None:
-        versions = tuple(p.version for p in self.sources)
-        if versions != self.versions:
-            for kernel, args in self.calls:
-                kernel(*args)
-            self.versions = versions
 
 
 @dataclass
@@ -82,6 +43,11 @@ class Plan:
     arena_bytes: int
     held_bytes: int
     arena: np.ndarray = field(repr=False)
+    masters: list[tuple[Parameter, np.ndarray]] = field(repr=False)
+
+    def is_current(self) -> bool:
+        """Whether the weights' master arrays are still those that this plan was bound to."""
+        return all(parameter.data is array for parameter, array in self.masters)
 
     def array(self, name: str) -> np.ndarray:
         """The memory of a graph input or output, in its physical shape."""
@@ -126,38 +92,6 @@ def weight_only(graph: Graph, weights: Iterable[str]) -> dict[int, set[str]]:
     return found
 
 
-def place(calls: list[Call], alive_throughout: Iterable[Buffer]) -> tuple[dict[int, int], int]:
-    """Byte offset of every arena buffer (by id), and the bytes needed."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    buffers: dict[int, Buffer] = {}
-    for index, call in enumerate(calls):
-        for buffer in call.buffers():
-            if buffer.kind == "arena":
-                buffers[id(buffer)] = buffer
-                first.setdefault(id(buffer), index)
-                last[id(buffer)] = index
-    for buffer in alive_throughout:
-        buffers[id(buffer)] = buffer
-        first[id(buffer)], last[id(buffer)] = -1, len(calls)
-    placed: list[tuple[int, int, int, int]] = []
-    offsets: dict[int, int] = {}
-    peak = 0
-    for key in sorted(buffers, key=lambda k: (-buffers[k].nbytes, first[k])):
-        size = -(-buffers[key].nbytes // ALIGNMENT) * ALIGNMENT
-        offset = 0
-        for begin, end, start, stop in sorted(p[2:] + p[:2] for p in placed):
-            if stop < first[key] or last[key] < start:
-                continue
-            if begin - offset >= size:
-                break
-            offset = max(offset, end)
-        placed.append((first[key], last[key], offset, offset + size))
-        offsets[key] = offset
-        peak = max(peak, offset + size)
-    return offsets, peak
-
-
 def build_plan(
     graph: Graph,
     parameters: Mapping[str, Parameter],
@@ -180,10 +114,17 @@ def build_plan(
     early = weight_only(graph, parameters)
     graph.nodes.sort(key=lambda n: id(n) not in early)
     ranges = _bind(graph, binder)
-    held_bytes = _hold(graph, binder, early, ranges)
     late = [c for n in graph.nodes if id(n) not in early for c in binder.calls[slice(*ranges[id(n)])]]
-    edges = {binder.buffer(v.name) for v in (*graph.inputs, *graph.outputs)}
-    offsets, peak = place(late, [b for b in edges if b.kind == "arena"])
+    edges = [binder.buffer(v.name) for v in (*graph.inputs, *graph.outputs)]
+    prepared_calls = [(early[id(n)], binder.calls[slice(*ranges[id(n)])]) for n in graph.nodes if id(n) in early]
+    lasting = _hold([c for _, calls in prepared_calls for c in calls], late, edges)
+
+    def load(name: str) -> Callable[..., None]:
+        return kernels.load(backend, name)
+
+    prepared = group_calls(prepared_calls, dict(parameters), set(lasting), load)
+    steps = [[b for b in c.buffers() if b.array is None] for c in late]
+    offsets, peak = place(steps, {id(b): b for b in edges if b.array is None}.values())
     memory = arena.reserve(peak)
 
     def resolve(argument: Any) -> Any:
@@ -194,27 +135,18 @@ def build_plan(
             argument.array = memory[start : start + argument.nbytes].view(argument.dtype)
         return argument.array
 
-    def bound(calls: Iterable[Call]) -> list[Step]:
-        return [(kernels.load(backend, c.kernel), tuple(resolve(a) for a in c.args)) for c in calls]
-
-    prepared = [
-        Prepared([parameters[s] for s in sorted(early[id(n)])], bound(binder.calls[slice(*ranges[id(n)])]))
-        for n in graph.nodes
-        if id(n) in early
-    ]
+    bound = [(load(c.kernel), tuple(resolve(a) for a in c.args)) for c in late]
     arrays = {v.name: resolve(binder.buffer(v.name)) for v in (*graph.inputs, *graph.outputs)}
-    return Plan(graph, bound(late), [c.node for c in late], prepared, arrays, peak, held_bytes, memory)
+    masters = [(p, p.data) for p in parameters.values()]
+    held_bytes = sum(b.nbytes for b in lasting.values()) + sum(b.nbytes for b in binder.held.values())
+    return Plan(graph, bound, [c.node for c in late], prepared, arrays, peak, held_bytes, memory, masters)
 
 
-def _hold(graph: Graph, binder: Binder, early: Mapping[int, object], ranges: Mapping[int, tuple[int, int]]) -> int:
-    """Give arrays of their own to what the weight-only calls write; returns the bytes."""
-    total = 0
-    for node in graph.nodes:
-        if id(node) in early:
-            for call in binder.calls[slice(*ranges[id(node)])]:
-                for buffer in call.buffers():
-                    if buffer.kind == "arena":
-                        buffer.kind = "held"
-                        buffer.array = aligned_array(buffer.size, buffer.dtype)
-                        total += buffer.nbytes
-    return total
+def _hold(early: Iterable[Call], late: Iterable[Call], edges: Iterable[Buffer]) -> dict[int, Buffer]:
+    """Give arrays of their own to the buffers that weight-only calls write and others read; returns them by id."""
+    written = {id(b): b for c in early for b in c.buffers() if b.kind == "arena"}
+    read = {id(b) for c in late for b in c.buffers()} | {id(b) for b in edges}
+    lasting = {key: buffer for key, buffer in written.items() if key in read}
+    for buffer in lasting.values():
+        buffer.array = aligned_array(buffer.size, buffer.dtype)
+    return lasting

@@ -173,7 +173,7 @@ class Trainer:
 
     def _bound(self, feeds: dict[str, np.ndarray], target: np.ndarray) -> _Step:
         key = (tuple((n, a.shape) for n, a in feeds.items()), target.shape, target.dtype.str)
-        if key in self._steps:
+        if key in self._steps and self._steps[key].plan.is_current():
             self._steps.move_to_end(key)
         else:
             self._steps[key] = self._build(feeds, target)
@@ -189,7 +189,6 @@ class Trainer:
         from nbcnn.training_graph import LOSS, step_graph
 
         model = self.model
-        masters = {name: p.data for name, p in model.parameters.items()}
         graph = step_graph(
             model.graph,
             {name: (a.shape, a.dtype) for name, a in feeds.items()},
@@ -203,9 +202,6 @@ class Trainer:
             states=self._states,
             dtype=model.dtype,
         )
-        if any(model.parameters[name].data is not array for name, array in masters.items()):
-            model.forget_plans()
-            self._steps.clear()
         plan = model.build(graph)
         split = 1 + max(i for i, node in enumerate(plan.nodes) if LOSS in node.outputs)
         effects = {name for node in graph.nodes if node.attrs.get("effect") for name in (*node.inputs, *node.outputs)}

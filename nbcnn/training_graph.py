@@ -73,6 +73,8 @@ def step_graph(
     graph.nodes = [n for n in graph.nodes if not n.attrs.get("effect")]
     _add_loss(graph, target, loss)
     _own_panels(graph, parameters, trained)
+    for name in {name for node in effects for name in node.inputs if name in parameters}:
+        parameters[name].own()
     count = len(graph.nodes)
     gradients = differentiate(graph, {LOSS: SEED}, trained)
     if not gradients:
@@ -112,6 +114,7 @@ def _own_panels(graph: Graph, parameters: dict[str, Parameter], trained: Sequenc
         if len(nodes) == 1 and nodes[0].inputs.index(name) == WEIGHT_INPUT.get(nodes[0].op):
             packing = lookup(nodes[0]).packing(nodes[0], graph.values)  # type: ignore[attr-defined]
             parameters[name].store_as(packing.storage())
+        parameters[name].own()
 
 
 def _add_updates(

@@ -41,7 +41,7 @@ def run_guarded(plan: Plan) -> dict[str, np.ndarray]:
     in_arena = (plan.arena.ctypes.data, plan.arena.ctypes.data + plan.arena.size)
     for value in plan.graph.inputs:
         guard(plan.arrays[value.name], keep=True)
-    for kernel, args in [*(c for p in plan.prepared for c in p.calls), *plan.steps]:
+    for kernel, args in [*(c for p in plan.prepared for c in p.steps()), *plan.steps]:
         taken = [
             guard(a, keep=not in_arena[0] <= a.ctypes.data < in_arena[1]) if isinstance(a, np.ndarray) else a
             for a in args

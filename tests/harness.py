@@ -17,7 +17,8 @@ from nbcnn.lower import lower_for_inference, lower_for_training
 from nbcnn.parameter import Parameter
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.specialize import Mode
-from nbcnn.plan import Arena, Plan, build_plan
+from nbcnn.placement import Arena
+from nbcnn.plan import Plan, build_plan
 
 THREADS = 2
 

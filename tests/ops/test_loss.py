@@ -20,7 +20,8 @@ from nbcnn.ops.loss import LOSSES
 from nbcnn.parameter import Parameter
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.specialize import Mode
-from nbcnn.plan import Arena, build_plan
+from nbcnn.placement import Arena
+from nbcnn.plan import build_plan
 from nbcnn.threads import get_num_threads, set_num_threads
 
 SHAPES = [

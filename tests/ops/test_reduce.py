@@ -13,7 +13,8 @@ from harness import Case
 from nbcnn import executor
 from nbcnn.errors import ModelError
 from nbcnn.graph import Graph, Node
-from nbcnn.plan import Arena, build_plan
+from nbcnn.placement import Arena
+from nbcnn.plan import build_plan
 
 RNG = np.random.default_rng(3)
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}

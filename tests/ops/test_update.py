@@ -18,7 +18,8 @@ from nbcnn.ops.packing import matrix
 from nbcnn.optim import SGD, Adam, AdamW, Cosine, Optimizer, Schedule, StepDecay, Warmup
 from nbcnn.parameter import Parameter
 from nbcnn.passes.pack import pack_weights
-from nbcnn.plan import Arena, Plan, build_plan
+from nbcnn.placement import Arena
+from nbcnn.plan import Plan, build_plan
 from nbcnn.threads import get_num_threads, set_num_threads
 
 DTYPES = [np.float32, np.float64]

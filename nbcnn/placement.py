@@ -1,0 +1,72 @@
+"""Where buffers lie in an arena: placed by lifetime, so that memory is used again as soon as nobody reads it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from nbcnn.binder import Buffer
+
+__all__ = ["Arena", "aligned_array", "aligned_bytes", "place"]
+
+ALIGNMENT = 64
+
+
+class Arena:
+    """Memory that plans share; it grows, and plans that were placed in a smaller one keep that."""
+
+    def __init__(self) -> None:
+        self.bytes = np.empty(0, np.uint8)
+
+    def reserve(self, size: int) -> np.ndarray:
+        if self.bytes.size < size:
+            self.bytes = aligned_bytes(size)
+        return self.bytes
+
+
+def aligned_bytes(size: int) -> np.ndarray:
+    """Uninitialized bytes that start on a cache line."""
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size]
+
+
+def aligned_array(size: int, dtype: np.dtype) -> np.ndarray:
+    return aligned_bytes(size * dtype.itemsize).view(dtype)
+
+
+def place(steps: Sequence[Iterable[Buffer]], throughout: Iterable[Buffer]) -> tuple[dict[int, int], int]:
+    """Byte offset of every buffer (by id), and the bytes needed.
+
+    steps: the buffers that each call reads or writes, in order; a buffer lives from its first to its last call. throughout: buffers that
+    live all the time. Largest first, each at the lowest place that is free while it lives: the "greedy by size" order of Pisarchyk and
+    Lee, "Efficient Memory Management for Deep Neural Net Inference", arXiv:2001.03288.
+    """
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    buffers: dict[int, Buffer] = {}
+    for index, used in enumerate(steps):
+        for buffer in used:
+            buffers[id(buffer)] = buffer
+            first.setdefault(id(buffer), index)
+            last[id(buffer)] = index
+    for buffer in throughout:
+        buffers[id(buffer)] = buffer
+        first[id(buffer)], last[id(buffer)] = -1, len(steps)
+    placed: list[tuple[int, int, int, int]] = []
+    offsets: dict[int, int] = {}
+    peak = 0
+    for key in sorted(buffers, key=lambda k: (-buffers[k].nbytes, first[k])):
+        size = -(-buffers[key].nbytes // ALIGNMENT) * ALIGNMENT
+        offset = 0
+        for begin, end, start, stop in sorted(placed):
+            if stop < first[key] or last[key] < start:
+                continue
+            if begin - offset >= size:
+                break
+            offset = max(offset, end)
+        placed.append((offset, offset + size, first[key], last[key]))
+        offsets[key] = offset
+        peak = max(peak, offset + size)
+    return offsets, peak
