@@ -1,0 +1,29 @@
+"""Comparisons of SIMD registers, lane by lane; they say what a NaN does."""
+
+from numba.extending import intrinsic
+
+__all__ = ["choose_equal", "maximum"]
+
+
+@intrinsic
+def maximum(typingctx, a, b):
+    """maximum(a, b): the larger lane; where one is NaN, NaN."""
+
+    def codegen(context, builder, signature, args):
+        larger = builder.fcmp_ordered(">", args[1], args[0])
+        nan = builder.fcmp_unordered("uno", args[1], args[1])
+        return builder.select(builder.or_(larger, nan), args[1], args[0])
+
+    return a(a, a), codegen
+
+
+@intrinsic
+def choose_equal(typingctx, x, y, yes, no):
+    """choose_equal(x, y, yes, no): lanes of `yes` where x equals y or is NaN, else of `no`."""
+
+    def codegen(context, builder, signature, args):
+        equal = builder.fcmp_ordered("==", args[0], args[1])
+        nan = builder.fcmp_unordered("uno", args[0], args[0])
+        return builder.select(builder.or_(equal, nan), args[2], args[3])
+
+    return x(x, x, x, x), codegen

@@ -1,0 +1,193 @@
+"""Pooling: MaxPool (ONNX opsets 1, 8, 10, 11, 12, 22), AveragePool (1, 7, 10, 11, 19, 22), LpPool (2, 11, 18, 22) and
+the global pools (1, 22)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbcnn.binder import Binder
+from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.geometry import Window, window
+from nbcnn.graph import Node, Value
+from nbcnn.ops.base import Facts, Op, Shaped, register
+
+if TYPE_CHECKING:
+    from nbcnn.autodiff import Backward
+
+__all__ = ["Pool"]
+
+MAXIMUM, AVERAGE, NORM = 0, 1, 2
+"""The kernel's modes."""
+CHANNEL_BLOCK = 256
+BLOCK_ELEMENTS = 128 * 1024
+"""Elements of dx that a task of the gradient owns (512 KiB in float32): they should stay in the L2 cache."""
+TASKS = 8
+"""How many tasks a gradient is split into at least, where the picture has lines enough."""
+
+
+def _cube(values: Sequence[int], fill: int) -> tuple[int, int, int]:
+    """Spatial values as (d, h, w); one dimension alone becomes h, along which the kernels split their work."""
+    if len(values) == 1:
+        return fill, values[0], fill
+    return (*(fill,) * (3 - len(values)), *values)  # type: ignore[return-value]
+
+
+def _span(size: int, taps: int, start: int, dilation: int) -> tuple[int, int]:
+    """The first kernel position inside 0..size of a window from `start` on, and one past the last."""
+    first = min(max(0, -(start // dilation)), taps)
+    return first, max(first, min(taps, -((start - size) // dilation)))
+
+
+def _table(win: Window, include_pad: bool) -> np.ndarray:
+    """The kernels' `table` (see there), axis after axis."""
+    rows = []
+    for size, taps, step, dilation, begin, end, out in zip(
+        *(_cube(v, 1) for v in (win.size, win.kernel, win.strides, win.dilations)),
+        *(_cube(v, 0) for v in (win.begins, win.ends)),
+        _cube(win.out, 1),
+        strict=True,
+    ):
+        for start in range(-begin, out * step - begin, step):
+            first, last = _span(size, taps, start, dilation)
+            counted = _span(size + end, taps, start, dilation)[1] if include_pad else last - first
+            rows.append((start + first * dilation, last - first, counted))
+    return np.array(rows, np.int64)
+
+
+def _geometry(x: Value, win: Window) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The kernels' `size` and `form`."""
+    return (x.dims[0], *_cube(win.size, 1), x.dims[1]), (*_cube(win.out, 1), *_cube(win.dilations, 1))
+
+
+class Pool(Op):
+    """X (N, C, D1...) -> Y (N, C, O1...). Normalized: window (a Window), mode, power (of the norm), include_pad."""
+
+    layout = "last"
+    activations = (0,)
+    since = 1
+    mode = MAXIMUM
+    over_all = False
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        x, attrs = facts.value(node, 0), node.attrs
+        assert x.dtype is not None
+        if not 3 <= len(x.dims) <= 5:
+            raise UnsupportedError(
+                f"{node.label}: 1 to 3 spatial dimensions are supported, the input has shape {x.dims}"
+            )
+        if x.dtype.kind != "f":
+            raise UnsupportedError(f"{node.label}: pooling of {x.dtype} is not supported")
+        settings: dict[str, Any] = {
+            "mode": self.mode,
+            "power": float(attrs.get("p", 2)),
+            "include_pad": bool(attrs.get("count_include_pad", 0)),
+            "storage_order": int(attrs.get("storage_order", 0)),
+        }
+        node.attrs = settings | {"window": self._window(node, x)}
+
+    def _window(self, node: Node, x: Value) -> Window:
+        attrs, size = node.attrs, x.dims[2:]
+        if self.over_all:
+            return window(size, size)
+        if "kernel_shape" not in attrs:
+            raise ModelError(f"{node.label}: no kernel_shape is given")
+        return window(
+            size,
+            attrs["kernel_shape"],
+            attrs.get("strides"),
+            attrs.get("pads"),
+            attrs.get("dilations"),
+            attrs.get("auto_pad", "NOTSET"),
+            bool(attrs.get("ceil_mode", 0)),
+        )
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        x = inputs[0]
+        assert x and x.dtype
+        shape = (*x.dims[:2], *node.attrs["window"].out)
+        return [(x.dtype, shape), (np.dtype(np.int64), shape)][: len(node.outputs)]
+
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        if dys[0] is None:
+            return [None]
+        forward = [] if self.mode == AVERAGE else [node.inputs[0], node.outputs[0]]
+        return [back.add("PoolGrad", [dys[0], *forward], like=node.inputs[0], attrs=node.attrs)]
+
+    def bind(self, node: Node, b: Binder) -> None:
+        attrs, x = node.attrs, b.value(node.inputs[0])
+        size, form = _geometry(x, attrs["window"])
+        source, y = b.buffer(x.name), b.buffer(node.outputs[0])
+        power = b.dtype.type(attrs["power"])
+        table = b.constant(_table(attrs["window"], attrs["include_pad"]))
+        b.call("pool", attrs["mode"], power, source, y, size, form, table, CHANNEL_BLOCK)
+        if node.output(1):
+            _, d, h, w, _ = size
+            # Column-major: the first spatial dimension runs fastest.
+            order = (h * w, w, 1) if attrs["storage_order"] == 0 else (1, d, d * h)
+            b.call("max_pool_indices", source, y, b.buffer(node.outputs[1]), size, form, table, order)
+
+
+@register("MaxPool")
+class MaxPool(Pool):
+    """The largest pixel of each window, and its index in X. The gradient goes to the first of equals."""
+
+
+@register("AveragePool")
+class AveragePool(Pool):
+    """The mean of each window, over pixels of the picture alone or (count_include_pad) of its padding too."""
+
+    mode = AVERAGE
+
+
+@register("LpPool")
+class LpPool(Pool):
+    """(sum |x|^p)^(1/p) of each window."""
+
+    mode = NORM
+
+
+@register("GlobalMaxPool")
+class GlobalMaxPool(Pool):
+    over_all = True
+
+
+@register("GlobalAveragePool")
+class GlobalAveragePool(Pool):
+    mode, over_all = AVERAGE, True
+
+
+@register("GlobalLpPool")
+class GlobalLpPool(Pool):
+    mode, over_all = NORM, True
+
+
+@register("PoolGrad")
+class PoolGrad(Op):
+    """inputs: dY, and, but for an average, X and Y -> dX. Attributes are those of the forward node."""
+
+    layout = "last"
+
+    def bind(self, node: Node, b: Binder) -> None:
+        attrs, dx = node.attrs, b.value(node.outputs[0])
+        size, form = _geometry(dx, attrs["window"])
+        x, y = (b.optional(node.input(i)) for i in (1, 2))
+        n, d, h, w, channels = size
+        lines = min(max(1, BLOCK_ELEMENTS // (d * w * channels)), -(-h * n // TASKS), h)
+        # A window that two tasks visit is worked out twice: let most of them have one owner.
+        lines = min(h, max(lines, 2 * _cube(attrs["window"].kernel, 1)[1]))
+        b.call(
+            "pool_grad",
+            attrs["mode"],
+            b.dtype.type(attrs["power"]),
+            x,
+            y,
+            b.buffer(node.inputs[0]),
+            b.buffer(dx.name),
+            size,
+            form,
+            b.constant(_table(attrs["window"], attrs["include_pad"])),
+            lines,
+        )

@@ -1,0 +1,157 @@
+"""Pooling, forward and backward, against the float64 oracle; indices against onnxruntime too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from harness import Case
+
+from nbcnn.errors import ModelError, UnsupportedError
+
+DTYPES = (np.float32, np.float64)
+FUNCTIONS = {"MaxPool": "max_pool", "AveragePool": "average_pool", "LpPool": "lp_pool"}
+
+# (input shape, attributes)
+WINDOWS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
+    ((1, 1, 1, 1), {"kernel_shape": [1, 1]}),
+    ((2, 5, 6, 7), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    ((1, 17, 9, 8), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ((3, 3, 7, 5), {"kernel_shape": [3, 2], "strides": [1, 1], "pads": [0, 1, 2, 0]}),
+    ((1, 33, 40, 3), {"kernel_shape": [5, 3], "strides": [2, 1], "pads": [2, 1, 2, 1]}),
+    ((2, 3, 7, 8), {"kernel_shape": [3, 3], "strides": [2, 3], "ceil_mode": 1}),
+    ((1, 3, 6, 6), {"kernel_shape": [2, 2], "strides": [3, 3], "pads": [1, 1, 1, 1], "ceil_mode": 1}),
+    ((1, 2, 9, 9), {"kernel_shape": [2, 3], "strides": [1, 2], "pads": [1, 2, 2, 1], "dilations": [3, 2]}),
+    ((2, 3, 8, 5), {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+    ((2, 3, 8, 5), {"kernel_shape": [2, 3], "strides": [2, 1], "auto_pad": "SAME_LOWER"}),
+    ((1, 4, 8, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "VALID"}),
+    ((3, 5, 11), {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
+    ((1, 3, 5, 4, 6), {"kernel_shape": [2, 3, 2], "strides": [2, 1, 3], "pads": [1, 1, 0, 0, 1, 1]}),
+]
+
+
+def rounding(dtype: Any) -> float:
+    return 2e-5 if dtype == np.float32 else 1e-12
+
+
+def picture(shape: tuple[int, ...], dtype: Any, rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "attrs"), WINDOWS)
+@pytest.mark.parametrize("op", FUNCTIONS)
+def test_pool(op: str, shape: tuple[int, ...], attrs: dict[str, Any], dtype: Any) -> None:
+    rng = np.random.default_rng(1)
+    x = picture(shape, dtype, rng)
+    y = getattr(reference, FUNCTIONS[op])(x, **attrs)
+    dy = picture(y.shape, dtype, rng)
+    dx = getattr(reference, f"{FUNCTIONS[op]}_backward")(dy, x, **attrs)
+    case = Case(op, [x], attrs, opset=22, dtype=dtype)
+    (got,) = case.run()
+    np.testing.assert_allclose(got, y, rtol=rounding(dtype), atol=rounding(dtype))
+    (got,), (got_dx,) = case.run_training([dy])
+    np.testing.assert_allclose(got, y, rtol=rounding(dtype), atol=rounding(dtype))
+    np.testing.assert_allclose(got_dx, dx, rtol=rounding(dtype), atol=rounding(dtype))
+
+
+@pytest.mark.parametrize(("shape", "attrs"), WINDOWS)
+def test_average_counts_padding(shape: tuple[int, ...], attrs: dict[str, Any]) -> None:
+    rng = np.random.default_rng(2)
+    x, attrs = rng.standard_normal(shape), attrs | {"count_include_pad": 1}
+    y = reference.average_pool(x, **attrs)
+    dy = rng.standard_normal(y.shape)
+    (got,), (dx,) = Case("AveragePool", [x], attrs, dtype=np.float64).run_training([dy])
+    np.testing.assert_allclose(got, y, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(dx, reference.average_pool_backward(dy, x, **attrs), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("op", ["LpPool", "GlobalLpPool"])
+def test_norms(op: str, p: int) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((2, 3, 6, 5))
+    x[0, :, :3, :3] = 0  # a window of zeros has no gradient
+    attrs: dict[str, Any] = {"p": p} | ({"kernel_shape": [3, 3], "strides": [3, 2]} if op == "LpPool" else {})
+    name = "lp_pool" if op == "LpPool" else "global_lp_pool"
+    y = getattr(reference, name)(x, **attrs)
+    dy = rng.standard_normal(y.shape)
+    (got,), (dx,) = Case(op, [x], attrs, dtype=np.float64).run_training([dy])
+    np.testing.assert_allclose(got, y, rtol=1e-12)
+    np.testing.assert_allclose(dx, getattr(reference, f"{name}_backward")(dy, x, **attrs), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 5, 7, 7), (1, 300, 5, 4), (3, 17, 9), (1, 3, 3, 2, 4)])
+@pytest.mark.parametrize("name", ["max", "average"])
+def test_global_pools(name: str, shape: tuple[int, ...], dtype: Any) -> None:
+    rng = np.random.default_rng(4)
+    x = picture(shape, dtype, rng)
+    y = getattr(reference, f"global_{name}_pool")(x)
+    dy = picture(y.shape, dtype, rng)
+    (got,), (dx,) = Case(f"Global{name.title()}Pool", [x], dtype=dtype).run_training([dy])
+    np.testing.assert_allclose(got, y, rtol=rounding(dtype), atol=rounding(dtype))
+    expected = getattr(reference, f"global_{name}_pool_backward")(dy, x)
+    np.testing.assert_allclose(dx, expected, rtol=rounding(dtype), atol=rounding(dtype))
+
+
+@pytest.mark.parametrize("attrs", [{"kernel_shape": [3, 3]}, {"kernel_shape": [4, 4], "strides": [4, 4]}])
+def test_gradient_goes_to_the_first_of_equals(attrs: dict[str, Any]) -> None:
+    """Pictures of few different values, as after a Relu, tie often."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 3, (1, 20, 60, 12)).astype(np.float64)
+    y = reference.max_pool(x, **attrs)
+    dy = rng.standard_normal(y.shape)
+    _, (dx,) = Case("MaxPool", [x], attrs, dtype=np.float64).run_training([dy])
+    np.testing.assert_allclose(dx, reference.max_pool_backward(dy, x, **attrs), atol=1e-12)
+
+
+def test_nan_and_infinity() -> None:
+    x = np.zeros((1, 1, 2, 6), np.float32)
+    x[0, 0, 0, 1], x[0, 0, :, 2:4] = np.nan, -np.inf
+    case = Case("MaxPool", [x], {"kernel_shape": [2, 2], "strides": [2, 2]})
+    (y,), (dx,) = case.run_training([np.ones((1, 1, 1, 3), np.float32)])
+    np.testing.assert_array_equal(y[0, 0, 0], [np.nan, -np.inf, 0])
+    np.testing.assert_array_equal(dx[0, 0], [[0, 1, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(("shape", "attrs"), WINDOWS)
+def test_indices(shape: tuple[int, ...], attrs: dict[str, Any]) -> None:
+    x = np.random.default_rng(6).integers(0, 9, shape).astype(np.float32)
+    y, indices = Case("MaxPool", [x], attrs, outputs=2).run()
+    np.testing.assert_array_equal(y, reference.max_pool(x, **attrs))
+    np.testing.assert_array_equal(indices, reference.max_pool_indices(x, **attrs))
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("shape", [(2, 3, 7), (2, 3, 5, 7), (1, 2, 4, 5, 6)])
+def test_indices_as_onnxruntime(shape: tuple[int, ...], order: int) -> None:
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    x = np.random.default_rng(7).standard_normal(shape).astype(np.float32)
+    attrs = {"kernel_shape": [2] * (x.ndim - 2), "strides": [2] * (x.ndim - 2), "storage_order": order}
+    graph = helper.make_graph(
+        [helper.make_node("MaxPool", ["x"], ["y", "i"], **attrs)],
+        "pool",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("i", TensorProto.INT64, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    _, indices = Case("MaxPool", [x], attrs, outputs=2).run()
+    np.testing.assert_array_equal(indices, session.run(None, {"x": x})[0])
+
+
+def test_refusals() -> None:
+    x = np.zeros((1, 2, 4, 4), np.float32)
+    with pytest.raises(ModelError, match=r"MaxPool 'node'.*kernel_shape"):
+        Case("MaxPool", [x]).run()
+    with pytest.raises(ModelError, match=r"MaxPool 'node'.*larger than the input"):
+        Case("MaxPool", [x], {"kernel_shape": [5, 5]}).run()
+    with pytest.raises(UnsupportedError, match=r"spatial dimensions"):
+        Case("MaxPool", [x[0, 0]], {"kernel_shape": []}).run()
+    with pytest.raises(UnsupportedError, match=r"int8"):
+        Case("MaxPool", [x.astype(np.int8)], {"kernel_shape": [2, 2]}).run()
