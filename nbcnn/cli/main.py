@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from nbcnn.errors import NbcnnError
+from nbcnn.errors import InputError, NbcnnError
 
 __all__ = ["main", "program"]
 
@@ -83,7 +83,10 @@ def set_threads(ctx: click.Context, parameter: click.Parameter, value: int | Non
     if value is not None:
         from nbcnn.threads import set_num_threads
 
-        set_num_threads(value)
+        try:
+            set_num_threads(value)
+        except InputError as error:
+            raise click.BadParameter(str(error), ctx, parameter) from None
 
 
 def everywhere() -> list[click.Option]:
