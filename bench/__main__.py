@@ -1,0 +1,41 @@
+"""`python -m bench BENCHMARK`: see --help."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from bench.agreement import Disagreement
+
+BENCHMARKS = {
+    "models": "inference of whole networks beside onnxruntime",
+    "training": "training steps beside PyTorch",
+    "kernels": "convolutions, layer by layer, against the multiply-add ceiling",
+    "memory": "resident memory of loading and running beside onnxruntime",
+    "results": "known results of real networks on real data",
+    "mnist": "the lecture's LeNet and MLP on MNIST",
+    "finetune": "a pretrained ResNet-20 on Fashion-MNIST, against the same network from scratch",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark; 0 when all is well, 1 when a result is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="benchmark", required=True)
+    for name, text in BENCHMARKS.items():
+        module = import_module(f"bench.{name}")
+        command = commands.add_parser(name, help=text, description=module.__doc__)
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
+        module.configure(command)
+        command.set_defaults(run=module.run)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except Disagreement as error:
+        print(f"wrong result: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

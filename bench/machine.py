@@ -1,0 +1,100 @@
+"""What a report says about where and when its figures were taken."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["commit", "cpu_model", "describe", "heading"]
+
+PACKAGES = ("numba", "llvmlite", "numpy", "onnx", "onnxruntime", "torch")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The git commit of this tree, with "+" where files differ from it; "unknown" outside a repository."""
+    try:
+        found = _git("rev-parse", "--short=12", "HEAD")
+        return found + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe(threads: int, ceilings: bool = True) -> dict[str, Any]:
+    """The machine as a report keeps it.
+
+    threads: what the figures of the report are taken with. ceilings: measure fused multiply-adds (GFLOP/s) and the
+    memory triad (GB/s) with one thread and with `threads`, some seconds; else both are empty.
+    """
+    from nbcnn.kernels.cpu.width import WIDTH_BYTES
+
+    fma: dict[str, float] = {}
+    triad: dict[str, float] = {}
+    if ceilings:
+        from bench.ceiling import fma_gflops, triad_gbytes
+
+        for count in sorted({1, threads}):
+            fma[str(count)] = fma_gflops(count)
+            triad[str(count)] = triad_gbytes(count)
+    return {
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "simd_bits": WIDTH_BYTES * 8,
+        "threads": threads,
+        "fma_gflops": fma,
+        "triad_gbytes": triad,
+        "versions": _versions(),
+        "system": f"{platform.system()} {platform.release()}",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+    }
+
+
+def heading(machine: dict[str, Any]) -> str:
+    """The lines that a printed table begins with."""
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, SIMD {machine['simd_bits']} bits; {machine['threads']} threads",
+        f"{versions}; commit {machine['commit']}, {machine['date']}",
+    ]
+    for key, what, unit in (("fma_gflops", "FMA ceiling", "GFLOP/s"), ("triad_gbytes", "memory triad", "GB/s")):
+        if machine[key]:
+            figures = ", ".join(f"{value:.4g} {unit} on {count}" for count, value in machine[key].items())
+            lines.append(f"{what}: {figures} thread(s)")
+    return "\n".join(lines)

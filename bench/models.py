@@ -1,0 +1,104 @@
+"""Inference of ResNet-18, ResNet-50, VGG-16 and LeNet beside onnxruntime: same file, same inputs, same number of
+threads.
+
+Each result is compared before anything is timed. GFLOP/s count the multiply-adds of direct convolution; the share is of
+the measured ceiling, so that an algorithm with fewer multiplications (Winograd) may pass 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from bench.agreement import agree
+from bench.networks import SHAPES, build, flops, inputs, onnx_file
+from bench.options import add_timing, ceiling, finish, plan_of, start
+from bench.peers import session
+from bench.report import table
+from bench.timing import Comparison, Plan, Side, compare
+
+__all__ = ["COLUMNS", "configure", "run"]
+
+BATCHES = {"lenet": (1, 1000)}
+OURS, THEIRS = "nbcnn", "onnxruntime"
+COLUMNS = (
+    "network",
+    "batch",
+    "nbcnn ms",
+    "quartiles",
+    "onnxruntime ms",
+    "quartiles",
+    "ratio",
+    "blocks",
+    "GFLOP/s",
+    "share",
+    "diff",
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--nets", nargs="+", choices=sorted(SHAPES), default=["resnet18", "resnet50", "vgg16", "lenet"])
+    parser.add_argument("--batches", nargs="+", type=int, help="(default: 1 8, LeNet 1 1000)")
+    add_timing(parser, "models")
+
+
+def run(args: argparse.Namespace) -> int:
+    machine = start(args, ceilings=True)
+    rows = []
+    for name in args.nets:
+        model = build(name)
+        with onnx_file(model) as path:
+            peer = session(path, args.threads)
+        for batch in args.batches or BATCHES.get(name, (1, 8)):
+            print(f"{name} batch {batch} ...", flush=True)
+            rows.append(one(name, model, peer, batch, plan_of(args), ceiling(machine)))
+        del model, peer
+    print("\n" + table(COLUMNS, [cells(row) for row in rows]))
+    print("ratio: onnxruntime's median time over ours; blocks: the least and the greatest ratio of neighbouring blocks")
+    finish(args, machine, rows)
+    return 0
+
+
+def one(name: str, model: Any, peer: Any, batch: int, plan: Plan, peak: float | None) -> dict[str, Any]:
+    """Compare one network at one batch size; returns the report's row."""
+    x = inputs(name, batch)
+    feeds = {model.inputs[0].name: x}
+    difference = agree(f"{name} batch {batch}", model.run(None, feeds)[0], peer.run(None, feeds)[0])
+    sides = [Side(OURS, lambda: model.run(None, feeds)), Side(THEIRS, lambda: peer.run(None, feeds))]
+    found = compare(sides, plan)
+    rate = flops(model.graph, batch) / found[OURS].median / 1e9
+    return {
+        "network": name,
+        "batch": batch,
+        **summary(found, THEIRS),
+        "gflops": rate,
+        "share": None if peak is None else rate / peak,
+        "difference": difference,
+    }
+
+
+def summary(found: Comparison, other: str) -> dict[str, Any]:
+    """What a report's row says of two sides."""
+    return {
+        "timings": {name: timing.as_dict() for name, timing in found.timings.items()},
+        "peer": other,
+        "ratio": found.ratio(other, OURS),
+        "ratio_blocks": found.ratio_range(other, OURS),
+    }
+
+
+def times(row: dict[str, Any], side: str) -> list[Any]:
+    """The two cells of a side: the median, and the quartiles."""
+    timing = row["timings"][side]
+    low, high = timing["quartiles_ms"]
+    return [timing["median_ms"], f"{low:.4g}-{high:.4g}"]
+
+
+def ratios(row: dict[str, Any]) -> list[Any]:
+    low, high = row["ratio_blocks"]
+    return [row["ratio"], f"{low:.2f}-{high:.2f}"]
+
+
+def cells(row: dict[str, Any]) -> list[Any]:
+    head = [row["network"], row["batch"], *times(row, OURS), *times(row, THEIRS), *ratios(row)]
+    return [*head, row["gflops"], row["share"], f"{row['difference']:.1e}"]
