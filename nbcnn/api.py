@@ -1,4 +1,6 @@
-"""The functions that users call first. This is the one module, beside the command line, that joins the engine and ONNX files."""
+"""The functions that users call first. This is the one module, beside the command line, that joins the engine and
+ONNX files.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def load(source: str | os.PathLike[str] | bytes | ModelProto, *, dtype: str = "f
     """A model from an ONNX file (a path), the bytes of one, or a ModelProto.
 
     dtype: what floats are computed in. exact: forbid convolution algorithms that round otherwise than the direct sum.
-    Raises FileError or ModelError. Operators that the engine does not have are named when the model is first run, or by `check`.
+    Raises FileError or ModelError. Operators that the engine does not have are named when the model is first run, or
+    by `check`.
     """
     from nbcnn.onnx_io import read_model
 

@@ -1,7 +1,7 @@
 """From a forward graph to its backward graph: nodes that compute gradients, appended to the same graph.
 
-Every operator adds the nodes of its own gradient. A value that has several readers gets the sum of what they hand back, as an
-Add node. Gradients have their value's shape, type and layout.
+Every operator adds the nodes of its own gradient. A value that has several readers gets the sum of what they hand
+back, as an Add node. Gradients have their value's shape, type and layout.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ class Backward:
         self.nodes: list[Node] = []
 
     def add(self, op: str, inputs: list[str], like: str, attrs: dict[str, Any] | None = None, hint: str = "") -> str:
-        """Add a node with one output that has the type, shape and layout of the value `like`; returns the output's name."""
+        """Add a node with one output that has the type, shape and layout of the value `like`; returns the output's
+        name.
+        """
         model = self.graph.values[like]
         name = self.graph.new_value(hint or f"{like}.grad", model.dtype, model.dims, model.layout)
         self.nodes.append(Node(op, inputs, [name], dict(attrs or {}), name=name))
@@ -48,9 +50,9 @@ class Backward:
 def differentiate(graph: Graph, seeds: Mapping[str, str], targets: Iterable[str]) -> dict[str, str]:
     """Append the gradients by every target of the sum of seeded values; returns target -> name of its gradient.
 
-    seeds: value -> the name of its gradient, a value of the graph with the same shape, type and layout (for a scalar loss: one).
-    Targets that no seeded value depends on are left out. Raises UnsupportedError, naming the node, where an operator on the way
-    cannot be trained through.
+    seeds: value -> the name of its gradient, a value of the graph with the same shape, type and layout (for a scalar
+    loss: one). Targets that no seeded value depends on are left out. Raises UnsupportedError, naming the node, where
+    an operator on the way cannot be trained through.
     """
     wanted = list(dict.fromkeys(targets))
     depends = set(wanted)

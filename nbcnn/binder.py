@@ -1,7 +1,7 @@
 """What an operator uses to turn a node into kernel calls on buffers.
 
-Binding is symbolic: arguments are `Buffer` objects, and only when every call of a plan is known are buffers placed in memory and
-replaced by arrays. Lifetimes therefore come from the calls themselves, scratch included.
+Binding is symbolic: arguments are `Buffer` objects, and only when every call of a plan is known are buffers placed in
+memory and replaced by arrays. Lifetimes therefore come from the calls themselves, scratch included.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ __all__ = ["Binder", "Buffer", "Call"]
 
 @dataclass(eq=False)
 class Buffer:
-    """A flat run of elements. kind: "arena" (placed by lifetime), "held" (has its own array for the life of the plan)."""
+    """A flat run of elements. kind: "arena" (placed by lifetime), "held" (has its own array for the life of the
+    plan).
+    """
 
     name: str
     dtype: np.dtype
@@ -35,7 +37,9 @@ class Buffer:
 
 @dataclass(eq=False)
 class Call:
-    """One kernel call: the kernel's name, arguments (buffers, numbers, tuples of integers), and the node it came from."""
+    """One kernel call: the kernel's name, arguments (buffers, numbers, tuples of integers), and the node it came
+    from.
+    """
 
     kernel: str
     args: tuple[Any, ...]

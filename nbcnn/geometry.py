@@ -1,5 +1,5 @@
-"""Integer arithmetic on shapes: sizes of sliding windows, padding rules, taps. ONNX's names: strides, pads (all begins, then all ends),
-dilations, kernel_shape."""
+"""Integer arithmetic on shapes: sizes of sliding windows, padding rules, taps. ONNX's names: strides, pads (all
+begins, then all ends), dilations, kernel_shape."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def window(
     flat = tuple(pads or (0,) * (2 * rank))
     if not len(kernel) == len(steps) == len(spread) == rank or len(flat) != 2 * rank:
         raise ValueError(
-            f"kernel {tuple(kernel)}, strides {steps}, dilations {spread} and pads {flat} do not fit {rank} spatial dimensions"
+            f"kernel {tuple(kernel)}, strides {steps}, dilations {spread} and pads {flat} do not fit {rank} dimensions"
         )
     if min((*kernel, *steps, *spread), default=1) < 1:
         raise ValueError(f"kernel {tuple(kernel)}, strides {steps} and dilations {spread} must be positive")
@@ -113,8 +113,8 @@ class Phase:
 def gather_phases(win: Window) -> list[Phase]:
     """How the gradient of a convolution by its input (or a transposed convolution) gathers from the output.
 
-    Input position i meets tap k at output position (i + begin - k * dilation) / stride, where that is whole. Positions with the same
-    remainder modulo the stride meet the same taps; they form one phase.
+    Input position i meets tap k at output position (i + begin - k * dilation) / stride, where that is whole.
+    Positions with the same remainder modulo the stride meet the same taps; they form one phase.
     """
     phases = []
     for first in product(*(range(min(s, n)) for s, n in zip(win.strides, win.size, strict=True))):

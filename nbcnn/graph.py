@@ -3,10 +3,12 @@
 One set of classes serves two kinds of graph:
 
 - the *source* graph is what a file says, name for name, and is never rewritten;
-- the *lowered* graph is a copy that the passes work on, where every shape is known and operators carry normalized attributes.
+- the *lowered* graph is a copy that the passes work on, where every shape is known and operators carry normalized
+attributes.
 
 Values are known by name, as in ONNX. A name is written by exactly one node, or is a graph input, or an initializer.
-`origin` fields hold whatever the file format needs in order to write a thing back unchanged; the engine never looks inside.
+`origin` fields hold whatever the file format needs in order to write a thing back unchanged; the engine never looks
+inside.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Value:
     """What is known of a tensor.
 
     shape: dimensions in ONNX order (N, C, spatial...), None when even the rank is unknown.
-    layout: how the elements lie in memory: "plain" (ONNX order), "last" (channels last) or "packed" (a kernel's own order;
+    layout: how the elements lie in memory: "plain" (ONNX order), "last" (channels last) or "packed" (a kernel's own
+    order;
         the shape then is that of the storage). Only lowered graphs use anything but "plain".
     """
 

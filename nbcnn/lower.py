@@ -8,6 +8,7 @@ import numpy as np
 
 from nbcnn.graph import Graph
 from nbcnn.parameter import Parameter
+from nbcnn.passes.decompose import decompose
 from nbcnn.passes.eliminate import eliminate
 from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
 from nbcnn.passes.layout import choose_layouts
@@ -28,6 +29,7 @@ def lower_for_inference(
 ) -> Graph:
     """The graph that computes `outputs` (default: all) for inputs of these shapes, as fast as it can."""
     graph = specialize(source, feeds, dtype, outputs)
+    decompose(graph)
     eliminate(graph)
     fold_batch_norm(graph)
     fuse_epilogues(graph)
@@ -39,6 +41,7 @@ def lower_for_inference(
 def lower_for_training(source: Graph, feeds: Feeds, dtype: np.dtype, outputs: Iterable[str], mode: Mode) -> Graph:
     """The forward graph of a training step; the loss, the gradients and the updates are added to it by the trainer."""
     graph = specialize(source, feeds, dtype, outputs, mode)
+    decompose(graph)
     eliminate(graph)
     fuse_epilogues(graph)
     choose_layouts(graph)

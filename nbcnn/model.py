@@ -41,8 +41,8 @@ def is_float(dtype: np.dtype) -> bool:
 class Model:
     """A network with its weights.
 
-    graph: the network as its file says; never rewritten by running or training. dtype: what floats are computed in, "float32" or
-    "float64". exact: forbid algorithms whose rounding differs from the direct sum of products.
+    graph: the network as its file says; never rewritten by running or training. dtype: what floats are computed in,
+    "float32" or "float64". exact: forbid algorithms whose rounding differs from the direct sum of products.
 
     Any thread may call a model; calls of one model wait for each other.
     """
@@ -98,9 +98,9 @@ class Model:
     def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
         """Compute outputs, as onnxruntime's InferenceSession.run does.
 
-        outputs: names, of outputs or of any value inside the network; None for all outputs. feeds: input name -> array in ONNX order.
-        Returns arrays that are the caller's. Raises InputError for a wrong name, shape or type, UnsupportedError where the network
-        needs what the engine does not have, naming nodes.
+        outputs: names, of outputs or of any value inside the network; None for all outputs. feeds: input name ->
+        array in ONNX order. Returns arrays that are the caller's. Raises InputError for a wrong name, shape or type,
+        UnsupportedError where the network needs what the engine does not have, naming nodes.
         """
         wanted = self._wanted(outputs)
         arrays = self._check(feeds)

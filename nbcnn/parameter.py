@@ -1,4 +1,6 @@
-"""Weights: one master array each, in ONNX order or in the order of the kernel that uses it most, and a version number."""
+"""Weights: one master array each, in ONNX order or in the order of the kernel that uses it most, and a version
+number.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ __all__ = ["Parameter", "Storage"]
 class Storage:
     """A kernel's own order of a weight's elements.
 
-    key: equal for equal orders. size: elements stored, padding included. pack: ONNX array -> flat storage; unpack: the inverse.
+    key: equal for equal orders. size: elements stored, padding included. pack: ONNX array -> flat storage; unpack:
+    the inverse.
     """
 
     key: tuple[object, ...]
@@ -32,7 +35,8 @@ class Storage:
 class Parameter:
     """A weight, a scale, a bias, a running statistic.
 
-    It reads the memory of the array that it is made from, where the type is the same, until it is changed or stored otherwise.
+    It reads the memory of the array that it is made from, where the type is the same, until it is changed or stored
+    otherwise.
 
     name: the initializer's. shape: ONNX's. data: the flat master array that kernels read and optimizers write.
     version: grows with every change; whatever is derived from the master remembers the version it was made from.

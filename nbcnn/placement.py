@@ -1,4 +1,6 @@
-"""Where buffers lie in an arena: placed by lifetime, so that memory is used again as soon as nobody reads it any more."""
+"""Where buffers lie in an arena: placed by lifetime, so that memory is used again as soon as nobody reads it any
+more.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,10 @@ def aligned_array(size: int, dtype: np.dtype) -> np.ndarray:
 def place(steps: Sequence[Iterable[Buffer]], throughout: Iterable[Buffer]) -> tuple[dict[int, int], int]:
     """Byte offset of every buffer (by id), and the bytes needed.
 
-    steps: the buffers that each call reads or writes, in order; a buffer lives from its first to its last call. throughout: buffers that
-    live all the time. Largest first, each at the lowest place that is free while it lives: the "greedy by size" order of Pisarchyk and
-    Lee, "Efficient Memory Management for Deep Neural Net Inference", arXiv:2001.03288.
+    steps: the buffers that each call reads or writes, in order; a buffer lives from its first to its last call.
+    throughout: buffers that live all the time. Largest first, each at the lowest place that is free while it lives:
+    the "greedy by size" order of Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference",
+    arXiv:2001.03288.
     """
     first: dict[int, int] = {}
     last: dict[int, int] = {}

@@ -1,7 +1,8 @@
 """From a lowered graph to something that runs: kernels bound, weights packed, every buffer placed.
 
-A plan has two lists of calls. `prepare` holds what depends on weights and constants alone (packing, folding of batch norm): it runs
-again only when a weight that it rests on has changed. `steps` is the rest, a flat list that the executor walks.
+A plan has two lists of calls. `prepare` holds what depends on weights and constants alone (packing, folding of batch
+norm): it runs again only when a weight that it rests on has changed. `steps` is the rest, a flat list that the
+executor walks.
 
 Buffers of `steps` lie in one arena, placed by lifetime (placement.py).
 """
@@ -32,7 +33,8 @@ class Plan:
     """A bound network for one set of input shapes.
 
     inputs, outputs: name -> array in the plan's memory, flat, and shape in memory order.
-    arena_bytes: the planned peak of activations and scratch. held_bytes: packed weights and constants that this plan made.
+    arena_bytes: the planned peak of activations and scratch. held_bytes: packed weights and constants that this plan
+    made.
     """
 
     graph: Graph

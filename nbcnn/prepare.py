@@ -1,7 +1,7 @@
 """Calls that rest on weights alone: packing, folding of batch norm. They run again only when a weight has changed.
 
-What such calls hand to each other, and nobody else reads, lies in memory that is given back when they are done: a network of 100 MB
-should not hold another 100 MB of folded weights beside its packed ones.
+What such calls hand to each other, and nobody else reads, lies in memory that is given back when they are done: a
+network of 100 MB should not hold another 100 MB of folded weights beside its packed ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from nbcnn.placement import aligned_bytes, place
 __all__ = ["Prepared", "group_calls"]
 
 KEEP = 1 << 20
-"""Bytes of passing memory up to which it is kept: training prepares at every step, and small buffers are not worth the trouble."""
+"""Bytes of passing memory up to which it is kept: training prepares at every step, and small buffers are not worth
+the trouble.
+"""
 
 
 @dataclass
@@ -70,13 +72,14 @@ def group_calls(
 ) -> list[Prepared]:
     """One Prepared for each set of nodes that hand temporary buffers to each other.
 
-    nodes: for each, the weights it rests on and its calls. lasting: ids of the arena buffers that must stay; they have arrays by now.
+    nodes: for each, the weights it rests on and its calls. lasting: ids of the arena buffers that must stay; they
+    have arrays by now.
     """
     groups: list[tuple[set[str], list[Call], set[int]]] = []
     for sources, calls in nodes:
         passing = {id(b) for c in calls for b in c.buffers() if b.kind == "arena" and id(b) not in lasting}
         joined = [g for g in groups if g[2] & passing]
-        merged = (set(sources), [], passing)
+        merged: tuple[set[str], list[Call], set[int]] = (set(sources), [], passing)
         for group in joined:
             merged[0].update(group[0])
             merged[1].extend(group[1])

@@ -6,7 +6,7 @@ from nbcnn.errors import InputError
 
 __all__ = ["get_num_threads", "set_num_threads"]
 
-_chosen: int | None = None
+_chosen = 0
 
 
 def set_num_threads(count: int) -> None:
@@ -14,7 +14,7 @@ def set_num_threads(count: int) -> None:
     from nbcnn.kernels.cpu.threads import most
 
     global _chosen  # noqa: PLW0603 (one setting for the whole process, as users expect of it)
-    if not isinstance(count, int) or not 1 <= count <= most():
+    if not 1 <= count <= most():
         raise InputError(f"set_num_threads({count!r}): this machine can use 1 to {most()} threads")
     _chosen = count
 

@@ -1,12 +1,13 @@
 """Which initializers are weights that training changes, and which nodes stay as they are.
 
-Trainable by default are the float weights, scales and biases that operators declare (`Op.trainable`: Conv, Gemm, MatMul, the norms, PRelu), and
-what is added right after a Conv, Gemm, MatMul or norm, also when they arrive through Identity, Reshape or Transpose.
+Trainable by default are the float weights, scales and biases that operators declare (`Op.trainable`: Conv, Gemm,
+MatMul, the norms, PRelu), and what is added right after a Conv, Gemm, MatMul or norm, also when they arrive through
+Identity, Reshape or Transpose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from fnmatch import fnmatchcase
 
 from nbcnn.errors import InputError
@@ -18,6 +19,9 @@ __all__ = ["is_frozen", "matches", "trainable", "untie"]
 CARRIERS = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
 """Operators that hand a weight on as it is."""
 
+NORMALIZED = ("BatchNormalization",)
+"""Operators of which a frozen weight freezes everything: scale and shift belong to the running statistics."""
+
 SUMMED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization")
 
 
@@ -27,7 +31,9 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def is_frozen(node: Node, patterns: Sequence[str]) -> bool:
-    """Whether a node is to stay as at inference: its own name fits a pattern, or that of something it reads directly."""
+    """Whether a node is to stay as at inference: its own name fits a pattern, or that of something it reads
+    directly.
+    """
     return matches(node.name, patterns) or any(matches(name, patterns) for name in node.inputs if name)
 
 
@@ -41,8 +47,8 @@ def _origin(name: str, producers: dict[str, Node]) -> str:
 def trainable(graph: Graph, train: Sequence[str] = (), freeze: Sequence[str] = ()) -> list[str]:
     """Names of the initializers to train, in the order of their use.
 
-    train: patterns of initializers to train besides the default ones. freeze: patterns of initializers or nodes to leave alone.
-    Raises InputError for a pattern that fits nothing.
+    train: patterns of initializers to train besides the default ones. freeze: patterns of initializers or nodes to
+    leave alone. Raises InputError for a pattern that fits nothing.
     """
     floats = {
         name for name, array in graph.initializers.items() if array.dtype.kind == "f" or array.dtype.name == "bfloat16"
@@ -54,7 +60,8 @@ def trainable(graph: Graph, train: Sequence[str] = (), freeze: Sequence[str] = (
     producers = graph.producers()
     found: dict[str, None] = {}
     for node in graph.nodes:
-        if is_frozen(node, freeze):
+        whole = is_frozen(node, freeze, floats) if node.op in NORMALIZED else matches(node.name, freeze)
+        if whole:
             continue
         for slot in _weight_slots(node, producers):
             name = _origin(node.input(slot), producers)
@@ -75,8 +82,8 @@ def _weight_slots(node: Node, producers: dict[str, Node]) -> Sequence[int]:
 def untie(graph: Graph) -> Graph:
     """A copy in which weights that an exporter merged, because they were equal, are initializers of their own again.
 
-    PyTorch's exporter stores tensors of equal value once and hands them on through Identity nodes; such ties are not meant. An
-    initializer that several nodes read directly is shared on purpose and stays so.
+    PyTorch's exporter stores tensors of equal value once and hands them on through Identity nodes; such ties are not
+    meant. An initializer that several nodes read directly is shared on purpose and stays so.
     """
     copy = graph.copy()
     readers = graph.consumers()

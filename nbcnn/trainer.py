@@ -39,7 +39,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's result. loss: mean over its steps. accuracy: share of right answers on the validation data, or None."""
+    """One epoch's result. loss: mean over its steps. accuracy: share of right answers on the validation data, or
+    None.
+    """
 
     number: int
     loss: float
@@ -66,12 +68,13 @@ class _Step:
 class Trainer:
     """Trains a model in place.
 
-    loss: "cross_entropy" (targets: class indices, or one-hot rows), "hinge" (class indices), "squared_error", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits" or "dice". Cross-entropy on an output that comes from a Softmax is taken of what goes into it.
-    output: which output is trained, where there are several. train: patterns of initializers to train besides the default ones;
-    freeze: patterns of initializers and nodes to leave alone (a frozen batch norm keeps using its running statistics).
-    l1, l2: penalties on weights of two dimensions and more (l2 adds strength / 2 * sum of squares to what is minimized; the reported
-    loss is that of the data alone). seed: of dropout. schedule: step (from 1) -> factor of the learning rate.
+    loss: "cross_entropy" (targets: class indices, or one-hot rows), "hinge" (class indices), "squared_error",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits" or "dice". Cross-entropy on an output that comes from a
+    Softmax is taken of what goes into it. output: which output is trained, where there are several. train: patterns
+    of initializers to train besides the default ones; freeze: patterns of initializers and nodes to leave alone (a
+    frozen batch norm keeps using its running statistics). l1, l2: penalties on weights of two dimensions and more (l2
+    adds strength / 2 * sum of squares to what is minimized; the reported loss is that of the data alone). seed: of
+    dropout. schedule: step (from 1) -> factor of the learning rate.
 
     Batch norms use batch statistics and dropout is on, as in PyTorch's train(), unless frozen.
     """
@@ -124,8 +127,8 @@ class Trainer:
     def step(self, x: Any, t: Any) -> float:
         """One optimization step on a batch; returns the loss before its update.
 
-        x: the network's input (an array, or a dictionary of arrays for several), t: targets. Raises InputError for what does not fit, and
-        TrainingError, before anything is changed, when the loss is not a finite number.
+        x: the network's input (an array, or a dictionary of arrays for several), t: targets. Raises InputError for
+        what does not fit, and TrainingError, before anything is changed, when the loss is not a finite number.
         """
         from nbcnn.executor import execute
         from nbcnn.training_graph import LOSS, TARGET
@@ -223,11 +226,12 @@ class Trainer:
         progress: Callable[[Progress], None] | None = None,
         after_epoch: Callable[[Epoch], None] | None = None,
     ) -> History:
-        """Train for some epochs on a data set of nbcnn.data, or on a pair of arrays (x, t), reshuffled each epoch from the seed.
+        """Train for some epochs on a data set of nbcnn.data, or on a pair of arrays (x, t), reshuffled each epoch
+        from the seed.
 
-        validation: a data set on which the accuracy is measured after each epoch. patience: stop after so many epochs in which it did not
-        improve. Ctrl-C ends the run after the present step (a second one at once). When the loss stops being a number, TrainingError is
-        raised and the model has the weights of the last epoch's end.
+        validation: a data set on which the accuracy is measured after each epoch. patience: stop after so many epochs
+        in which it did not improve. Ctrl-C ends the run after the present step (a second one at once). When the loss
+        stops being a number, TrainingError is raised and the model has the weights of the last epoch's end.
         """
         from nbcnn.data import Loader, as_dataset
 

@@ -1,7 +1,8 @@
 """The graph of one training step: forward, loss, gradients, updates.
 
-Order: forward; loss; running statistics; then each gradient, followed by the update of its weight as soon as nobody reads either any
-more, so that gradients do not pile up in memory. The executor stops after the loss to look at it before anything is changed.
+Order: forward; loss; running statistics; then each gradient, followed by the update of its weight as soon as nobody
+reads either any more, so that gradients do not pile up in memory. The executor stops after the loss to look at it
+before anything is changed.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ LOSSES = {
 
 
 def logits_of(graph: Graph, output: str, loss: str) -> str:
-    """The value that the loss is taken of: for cross-entropy, what goes into the Softmax that the output comes from, if it does."""
+    """The value that the loss is taken of: for cross-entropy, what goes into the Softmax that the output comes from,
+    if it does.
+    """
     if loss != "cross_entropy":
         return output
     producers, name = graph.producers(), output
@@ -68,7 +71,11 @@ def step_graph(
 
     states: arrays that live across steps, by name; those that are missing (optimizer states of weights) are added.
     """
-    graph = lower_for_training(source, feeds, dtype, [logits], Mode(True, lambda node: is_frozen(node, freeze)))
+
+    def frozen(node: Node) -> bool:
+        return is_frozen(node, freeze, source.initializers)
+
+    graph = lower_for_training(source, feeds, dtype, [logits], Mode(True, frozen))
     effects = [n for n in graph.nodes if n.attrs.get("effect")]
     graph.nodes = [n for n in graph.nodes if not n.attrs.get("effect")]
     _add_loss(graph, target, loss)

@@ -1,8 +1,9 @@
 """Run a plan with every array between poisoned guard bands.
 
-SIMD kernels check no bounds. Here each array that a plan's kernels are given is replaced by a copy that lies in the middle of a larger one; the bands
-around it, and whatever the plan has not written yet, are filled with NaN (a large number for integers). A kernel that writes outside is
-caught because a band changes, one that uses what it reads outside because its result becomes NaN.
+SIMD kernels check no bounds. Here each array that a plan's kernels are given is replaced by a copy that lies in the
+middle of a larger one; the bands around it, and whatever the plan has not written yet, are filled with NaN (a large
+number for integers). A kernel that writes outside is caught because a band changes, one that uses what it reads
+outside because its result becomes NaN.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class _Guarded:
 
 
 def run_guarded(plan: Plan) -> dict[str, np.ndarray]:
-    """Run all calls of a plan between guard bands; returns the outputs in memory order. Asserts that no band was touched."""
+    """Run all calls of a plan between guard bands; returns the outputs in memory order. Asserts that no band was
+    touched.
+    """
     known: dict[tuple[int, int, str], _Guarded] = {}
 
     def guard(array: np.ndarray, keep: bool) -> np.ndarray:

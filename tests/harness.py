@@ -1,6 +1,8 @@
-"""Run one operator through the whole engine (lowering, autodiff, plan, kernels) on given arrays, for comparison with the oracle.
+"""Run one operator through the whole engine (lowering, autodiff, plan, kernels) on given arrays, for comparison with
+the oracle.
 
-`Case` describes a one-node network. Inputs listed in `weights` become initializers, the others are fed. `train` is how the Trainer lowers it.
+`Case` describes a one-node network. Inputs listed in `weights` become initializers, the others are fed. `train` is
+how the Trainer lowers it.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ THREADS = 2
 
 @dataclass
 class Case:
-    """op: the operator. inputs: arrays, None for one left out. outputs: how many. opset: of the file that is simulated."""
+    """op: the operator. inputs: arrays, None for one left out. outputs: how many. opset: of the file that is
+    simulated.
+    """
 
     op: str
     inputs: list[np.ndarray | None]

@@ -1,7 +1,7 @@
 """The kernels that every backend offers: name -> family, which is the name of the module that holds it.
 
-The parameters are those of the functions; a parity test holds the backends equal. Kernels write into arrays that they are
-given, allocate nothing and return nothing; outputs are overwritten unless a docstring says that they are added to.
+The parameters are those of the functions; a parity test holds the backends equal. Kernels write into arrays that they
+are given, allocate nothing and return nothing; outputs are overwritten unless a docstring says that they are added to.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ KERNELS: dict[str, str] = {
     "elementwise_grad": "elementwise",
     "fill": "copy",
     "max_pool_indices": "pool",
+    "matmul_batched": "matmul",
     "pack_weights": "pack",
     "pad_channels_last": "pad",
     "pool": "pool",

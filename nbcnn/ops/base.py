@@ -1,8 +1,8 @@
 """What an operator is to the engine, and where all of them are listed.
 
-An operator's file holds its whole life but the arithmetic: what its attributes mean at each ONNX opset (`normalize`), the shape it
-gives (`infer`), its value when everything is constant (`fold`), its gradient as further nodes (`grad`), and the kernel calls that
-compute it (`bind`). The arithmetic is in the kernels, which are called by name.
+An operator's file holds its whole life but the arithmetic: what its attributes mean at each ONNX opset (`normalize`),
+the shape it gives (`infer`), its value when everything is constant (`fold`), its gradient as further nodes (`grad`),
+and the kernel calls that compute it (`bind`). The arithmetic is in the kernels, which are called by name.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Shaped = tuple[np.dtype, tuple[int, ...]]
 class Facts:
     """What is known of a node's surroundings while it is normalized.
 
-    graph: the lowered graph so far, with the values of all inputs known. opset: the version of ONNX that the file was written for.
-    constants: values known at plan time. train: whether the plan is for training.
+    graph: the lowered graph so far, with the values of all inputs known. opset: the version of ONNX that the file was
+    written for. constants: values known at plan time. train: whether the plan is for training.
     """
 
     graph: Graph
@@ -70,8 +70,8 @@ class Facts:
 class Op:
     """One operator. Subclasses override what differs from these defaults.
 
-    layout: "last" works on channels-last activations only; "any" takes the layout of its inputs (all alike); "plain" needs ONNX order.
-    activations: indices of the inputs that the layout is about (None: all).
+    layout: "last" works on channels-last activations only; "any" takes the layout of its inputs (all alike); "plain"
+    needs ONNX order. activations: indices of the inputs that the layout is about (None: all).
     since: the first opset whose definition is understood.
     trainable: indices of inputs that hold weights, which are trained by default.
     """
@@ -94,7 +94,9 @@ class Op:
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
     ) -> list[np.ndarray] | None:
-        """The outputs in NumPy, at plan time, where they can be told from constants (`arrays`, None: not known) and shapes."""
+        """The outputs in NumPy, at plan time, where they can be told from constants (`arrays`, None: not known) and
+        shapes.
+        """
         return None
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:

@@ -1,6 +1,7 @@
 """Conv (ONNX opsets 1, 11, 22): cross-correlation over 1 to 3 spatial dimensions, and its two gradients.
 
-A bias, a residual of the output's shape (input 3, put there by the fuse pass) and a clamp are applied while the output is stored.
+A bias, a residual of the output's shape (input 3, put there by the fuse pass) and a clamp are applied while the
+output is stored.
 """
 
 from __future__ import annotations

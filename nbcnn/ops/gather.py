@@ -46,8 +46,9 @@ class Epilogue:
 class Gather:
     """One call of conv_gather, but for its arrays.
 
-    images: pictures. grid: positions to compute. extent: of x. pitch: elements from pixel to pixel of x. step: move in x from position to
-    position. target, first, jump: extent of y, and where in it the grid lies. taps: (move, number in the weights) each.
+    images: pictures. grid: positions to compute. extent: of x. pitch: elements from pixel to pixel of x. step: move
+    in x from position to position. target, first, jump: extent of y, and where in it the grid lies. taps: (move,
+    number in the weights) each.
     """
 
     images: int

@@ -1,8 +1,8 @@
 """Weights in the order of the matrix kernels, as nodes of the graph.
 
-`PackWeights` and `UnpackWeights` convert between ONNX order and panels (nbcnn/kernels/cpu/tiling.py); `TransposeWeights` makes the panels
-that a gradient by the input needs from those of the forward product. Their one attribute is a `Packing`. All of them rest on
-weights alone, so they run when a weight has changed and at no other time.
+`PackWeights` and `UnpackWeights` convert between ONNX order and panels (nbcnn/kernels/cpu/tiling.py);
+`TransposeWeights` makes the panels that a gradient by the input needs from those of the forward product. Their one
+attribute is a `Packing`. All of them rest on weights alone, so they run when a weight has changed and at no other time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from nbcnn import kernels
 from nbcnn.binder import Binder
 from nbcnn.graph import Node, Value
-from nbcnn.kernels.cpu.tiling import packed_size, panel_width
+from nbcnn.kernels.cpu.tiling import packed_size
 from nbcnn.ops.base import Op, Shaped, register
 from nbcnn.parameter import Storage
 
@@ -27,9 +27,9 @@ __all__ = ["Packing"]
 class Packing:
     """Where each element of a weight goes.
 
-    groups, channels: output channels a group. taps: positions of the kernel that are gathered apart. inner: neighbouring positions
-    that are read as one run (1 but for pictures of few channels). depth: input channels a group. transposed: output and input
-    channels swapped, for the gradient by the input.
+    groups, channels: output channels a group. taps: positions of the kernel that are gathered apart. inner:
+    neighbouring positions that are read as one run (1 but for pictures of few channels). depth: input channels a
+    group. transposed: output and input channels swapped, for the gradient by the input.
     order: strides in the ONNX array of (group, output channel, tap, inner, depth).
     """
 

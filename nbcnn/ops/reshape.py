@@ -14,6 +14,7 @@ import numpy as np
 from nbcnn.binder import Binder
 from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
+from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Reshape(_View):
         if any(d == 0 and not keep_zero and i >= len(x.dims) for i, d in enumerate(asked)):
             raise ModelError(f"{node.label}: shape {asked} copies a dimension that the input {x.dims} does not have")
         shape = [x.dims[i] if d == 0 and not keep_zero else d for i, d in enumerate(asked)]
-        known = prod(d for d in shape if d != -1)
+        known = prod([d for d in shape if d != -1])
         if shape.count(-1) > 1 or (-1 in shape and (known == 0 or x.size % known)):
             raise ModelError(f"{node.label}: cannot give {x.dims} the shape {asked}")
         shape = [x.size // known if d == -1 else d for d in shape]
@@ -100,7 +101,7 @@ class Squeeze(_View):
         x = facts.value(node, 0)
         rank = len(x.dims)
         given = facts.ints(node, 1, "axes", "the axes")
-        axes = [i for i, d in enumerate(x.dims) if d == 1] if given is None else [a % rank for a in given]
+        axes = [i for i, d in enumerate(x.dims) if d == 1] if given is None else [axis_of(node, a, rank) for a in given]
         if any(x.dims[a] != 1 for a in axes):
             raise ModelError(f"{node.label}: axes {given} of {x.dims} are not all of size 1")
         self.settle(node, x, [d for i, d in enumerate(x.dims) if i not in axes])
@@ -116,7 +117,7 @@ class Unsqueeze(_View):
         if given is None:
             raise ModelError(f"{node.label}: no axes are given")
         rank = len(x.dims) + len(given)
-        axes = {a % rank for a in given}
+        axes = {axis_of(node, a, rank) for a in given}
         if len(axes) != len(given):
             raise ModelError(f"{node.label}: axes {given} name a dimension twice")
         rest = iter(x.dims)

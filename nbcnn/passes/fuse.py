@@ -1,9 +1,11 @@
 """Let a producer of sums apply what follows while it stores: batch norm, residual addition, activation.
 
 Rules (a value that is fused away must have one reader and be no graph output):
-1. Conv, ConvTranspose or Gemm, then BatchNormalization on running statistics whose weights need no input data: the weights are
+1. Conv, ConvTranspose or Gemm, then BatchNormalization on running statistics whose weights need no input data: the
+weights are
    scaled and the bias shifted (`BatchNormalizationFold`, a node that rests on weights alone). Not while training.
-2. Conv, Gemm, BatchNormalization or a gradient by an input, then Add of a value of the same shape: the other operand becomes the
+2. Conv, Gemm, BatchNormalization or a gradient by an input, then Add of a value of the same shape: the other operand
+becomes the
    residual input.
 3. Any of them, also after rule 2, then Relu or Clip: the bounds become attributes `low` and `high`.
 """
@@ -48,7 +50,7 @@ def fold_batch_norm(graph: Graph) -> None:
         if weight not in graph.initializers or (bias and bias not in graph.initializers):
             continue
         channels = graph.values[norm.inputs[1]].dims[0]
-        if bias and graph.values[bias].dims != (channels,) or linear.attrs.get("alpha", 1.0) != 1.0:
+        if (bias and graph.values[bias].dims != (channels,)) or linear.attrs.get("alpha", 1.0) != 1.0:
             continue
         dtype, shape = graph.values[weight].dtype, graph.values[weight].dims
         new_weight = graph.new_value(f"{weight}.folded", dtype, shape)
@@ -88,6 +90,7 @@ def fuse_epilogues(graph: Graph) -> None:
     dropped: set[int] = set()
     for index, node in enumerate(graph.nodes):
         bounds = _bounds(node)
+        merged: Node | None
         if bounds is not None:
             source = producers.get(node.inputs[0])
             if source is None or source.op not in CLAMPED or _is_clamped(source) or not readers.single(node.inputs[0]):
@@ -97,7 +100,7 @@ def fuse_epilogues(graph: Graph) -> None:
             source.attrs["low"], source.attrs["high"] = bounds
             merged = source
         elif node.op == "Add" and graph.values[node.inputs[0]].dims == graph.values[node.inputs[1]].dims:
-            merged = _absorb_addition(node, readers, producers, position)  # type: ignore[assignment]
+            merged = _absorb_addition(node, readers, producers, position)
             if merged is None:
                 continue
             position[id(merged)] = index

@@ -1,9 +1,11 @@
 """Decide how every activation lies in memory, and convert where two neighbours differ.
 
 Rules:
-1. an operator that works on pixels (`layout = "last"`) reads and writes channels last, if its activation has three dimensions or more;
+1. an operator that works on pixels (`layout = "last"`) reads and writes channels last, if its activation has three
+dimensions or more;
 2. one that needs ONNX order (`"plain"`) reads and writes that;
-3. any other takes the layout of its first activation that is channels last, and its outputs of the same rank have that layout;
+3. any other takes the layout of its first activation that is channels last, and its outputs of the same rank have
+that layout;
 4. where a value is read in another layout than it was written, a `ToLayout` node converts it, once for each layout;
 5. what a caller feeds and gets back is in ONNX order.
 """
@@ -25,7 +27,7 @@ class _Converter:
     def get(self, name: str, layout: str) -> str:
         """The name under which a value can be read in this layout."""
         value = self.graph.values[name]
-        if value.layout == layout or value.layout == "packed":
+        if value.layout in (layout, "packed"):
             return name
         if (name, layout) not in self.made:
             new = self.graph.new_value(f"{name}.{layout}", value.dtype, value.dims, layout)

@@ -50,7 +50,7 @@ def specialize(
     feeds: Mapping[str, tuple[tuple[int, ...], np.dtype]],
     dtype: np.dtype,
     outputs: Iterable[str] | None = None,
-    mode: Mode = Mode(),  # noqa: B008 (immutable)
+    mode: Mode = Mode(),
 ) -> Graph:
     """The lowered graph for inputs of these shapes and types; raises UnsupportedError or ModelError, naming nodes."""
     missing = unsupported(source)

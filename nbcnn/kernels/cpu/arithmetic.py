@@ -30,7 +30,7 @@ LAST = 5
 
 
 @serial
-def _one(code, u, v, zero, one):  # type: ignore[no-untyped-def]
+def _one(code, u, v, zero, one):
     """u op v."""
     if code >= REVERSED:
         code -= REVERSED
@@ -57,7 +57,7 @@ def _one(code, u, v, zero, one):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _vectors(code, a, b, y):  # type: ignore[no-untyped-def]
+def _vectors(code, a, b, y):
     """A run along which both operands are contiguous; the common operations have loops of their own, which are
     vectorized.
     """
@@ -83,7 +83,7 @@ def _vectors(code, a, b, y):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _scalar(code, a, v, y):  # type: ignore[no-untyped-def]
+def _scalar(code, a, v, y):
     """A run along which the second operand is one number."""
     if code == ADD:
         for i in range(y.size):
@@ -104,7 +104,7 @@ def _scalar(code, a, v, y):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _strided(code, a, at_a, step_a, b, at_b, step_b, y):  # type: ignore[no-untyped-def]
+def _strided(code, a, at_a, step_a, b, at_b, step_b, y):
     """Any other run."""
     zero, one = y.dtype.type(0), y.dtype.type(1)
     if step_a == 0 and step_b == 0:
@@ -115,14 +115,14 @@ def _strided(code, a, at_a, step_a, b, at_b, step_b, y):  # type: ignore[no-unty
 
 
 @serial
-def _clamp(y, low, high):  # type: ignore[no-untyped-def]
+def _clamp(y, low, high):
     for i in range(y.size):
         v = low if y[i] < low else y[i]
         y[i] = high if v > high else v
 
 
 @serial
-def _block(code, a, b, y, shape, a_strides, b_strides, start, stop, low, high):  # type: ignore[no-untyped-def]
+def _block(code, a, b, y, shape, a_strides, b_strides, start, stop, low, high):
     """Elements start..stop of y, run by run."""
     length, step_a, step_b = shape[LAST], a_strides[LAST], b_strides[LAST]
     while start < stop:
@@ -150,7 +150,7 @@ def _block(code, a, b, y, shape, a_strides, b_strides, start, stop, low, high): 
 
 
 @kernel
-def arithmetic(code, a, b, y, shape, a_strides, b_strides, low, high):  # type: ignore[no-untyped-def]
+def arithmetic(code, a, b, y, shape, a_strides, b_strides, low, high):
     """y = clamp(a op b, low, high); y may be a or b where that operand is not repeated. code: see opcodes.py.
 
     shape: six integers, the shape of y in memory order. a_strides, b_strides: elements of a and b from one index to the

@@ -28,7 +28,7 @@ TILE_CHANNELS = 64
 
 
 @serial
-def _tile(task, dims):  # type: ignore[no-untyped-def]
+def _tile(task, dims):
     """First row, one past the last, first channel and number of channels of a tile, and its number among the row blocks."""
     rows, channels = dims
     blocks = (channels + TILE_CHANNELS - 1) // TILE_CHANNELS
@@ -38,7 +38,7 @@ def _tile(task, dims):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _tiles(dims):  # type: ignore[no-untyped-def]
+def _tiles(dims):
     rows, channels = dims
     return ((rows + TILE_ROWS - 1) // TILE_ROWS) * ((channels + TILE_CHANNELS - 1) // TILE_CHANNELS)
 
@@ -47,7 +47,7 @@ def _tiles(dims):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _tile_moments(task, x, partials, dims):  # type: ignore[no-untyped-def]
+def _tile_moments(task, x, partials, dims):
     """Mean of a tile, and sum of squared deviations from it, for each channel (two passes: the tile is in the cache)."""
     row0, row1, first, count, block = _tile(task, dims)
     channels = dims[1]
@@ -69,7 +69,7 @@ def _tile_moments(task, x, partials, dims):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _merge_moments(c, partials, mean, var, dims):  # type: ignore[no-untyped-def]
+def _merge_moments(c, partials, mean, var, dims):
     """Chan, Golub and LeVeque's update ("Updating Formulae and a Pairwise Algorithm", 1979), tile after tile."""
     rows, channels = dims
     total, center, squares = 0, 0.0, 0.0
@@ -85,7 +85,7 @@ def _merge_moments(c, partials, mean, var, dims):  # type: ignore[no-untyped-def
 
 
 @kernel
-def batch_norm_statistics(x, mean, var, partials, dims):  # type: ignore[no-untyped-def]
+def batch_norm_statistics(x, mean, var, partials, dims):
     """mean, var (channels): the mean and the population variance of x by channel. partials: scratch, 2 * channels a row block."""
     for task in prange(_tiles(dims)):
         _tile_moments(task, x, partials, dims)
@@ -94,7 +94,7 @@ def batch_norm_statistics(x, mean, var, partials, dims):  # type: ignore[no-unty
 
 
 @serial
-def _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+def _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high):
     row0, row1, first, count, _block = _tile(task, dims)
     for c in range(count):
         gains[slot + c] = scale[first + c] / np.sqrt(var[first + c] + epsilon)
@@ -113,7 +113,7 @@ def _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims,
 
 
 @kernel
-def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilon, low, high):
     """y = clamp((x - mean) / sqrt(var + epsilon) * scale + bias + residual, low, high).
 
     residual may be empty; y may be x or residual itself. gains: scratch, TILE_CHANNELS for each thread.
@@ -127,13 +127,13 @@ def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilo
 
 
 @serial
-def _open(dy, value, low, high):  # type: ignore[no-untyped-def]
+def _open(dy, value, low, high):
     """dy where the clamp lets it through."""
     return dy if low < value < high else dy * 0
 
 
 @serial
-def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, gains, slot, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, gains, slot, dims, epsilon, low, high):
     """Of a tile, for each channel: the sums of dz and of dz * (x - mean)."""
     row0, row1, first, count, block = _tile(task, dims)
     channels = dims[1]
@@ -159,7 +159,7 @@ def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, gains, slot, di
 
 
 @serial
-def _merge_sums(c, partials, var, dscale, dbias, dims, epsilon):  # type: ignore[no-untyped-def]
+def _merge_sums(c, partials, var, dscale, dbias, dims, epsilon):
     rows, channels = dims
     plain, product = 0.0, 0.0
     for row in range(0, rows, TILE_ROWS):
@@ -171,7 +171,7 @@ def _merge_sums(c, partials, var, dscale, dbias, dims, epsilon):  # type: ignore
 
 
 @kernel
-def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, gains, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, gains, dims, epsilon, low, high):
     """dbias = sum of dz and dscale = sum of dz * (x - mean) / sqrt(var + epsilon), where dz is dy behind the clamp.
 
     y: the forward output, or empty where no residual was added: then it is worked out again from x, which is read anyway.
@@ -186,7 +186,7 @@ def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, g
 @serial
 def _input_grad_tile(
     task, dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz_out, factors, slot, dims, epsilon, low, high
-):  # type: ignore[no-untyped-def]
+):
     row0, row1, first, count, _block = _tile(task, dims)
     rows, channels = dims
     shift, slope = slot + TILE_CHANNELS, slot + 2 * TILE_CHANNELS
@@ -218,7 +218,7 @@ def _input_grad_tile(
 @kernel
 def batch_norm_input_grad(
     dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, factors, dims, epsilon, low, high
-):  # type: ignore[no-untyped-def]
+):
     """dx = scale * inverse * (dz - mean(dz) - (x - mean) * inverse * mean(dz * normalized x)), inverse = 1 / sqrt(var + epsilon).
 
     That is the gradient through batch statistics (Ioffe and Szegedy, arXiv:1502.03167, section 3), in terms of dscale and dbias; where
@@ -237,14 +237,14 @@ def batch_norm_input_grad(
 
 
 @serial
-def running_average(running, batch, out, momentum):  # type: ignore[no-untyped-def]
+def running_average(running, batch, out, momentum):
     """out = running * momentum + batch * (1 - momentum); out may be running itself."""
     for c in range(out.size):
         out[c] = running[c] * momentum + batch[c] * (1 - momentum)
 
 
 @serial
-def batch_norm_fold(w, bias, scale, shift, mean, var, new_w, new_bias, dims, epsilon):  # type: ignore[no-untyped-def]
+def batch_norm_fold(w, bias, scale, shift, mean, var, new_w, new_bias, dims, epsilon):
     """Weights and bias of a layer that does what the layer and the batch norm behind it did.
 
     w (dims): its second and fourth dimension together count output channels, (outer, groups, middle, channels, inner), so that channel

@@ -1,14 +1,14 @@
 """Convolution as a matrix product over gathered pixels (implicit GEMM), any number of spatial dimensions up to three.
 
-Arrays are flat; activations lie channels last, (n, d, h, w, channels). Spatial triples are (depth, height, width), with ones in
-front for fewer dimensions. Weights are packed as tiling.py says.
+Arrays are flat; activations lie channels last, (n, d, h, w, channels). Spatial triples are (depth, height, width),
+with ones in front for fewer dimensions. Weights are packed as tiling.py says.
 
-`conv_gather` serves three purposes with one loop: forward convolution, its gradient by the input (for each residue of the
-position modulo the stride, only the taps that meet it), and transposed convolution. What differs is the list of taps and the
-two grids. `conv_weight_grad` is the gradient by the weights.
+`conv_gather` serves three purposes with one loop: forward convolution, its gradient by the input (for each residue of
+the position modulo the stride, only the taps that meet it), and transposed convolution. What differs is the list of
+taps and the two grids. `conv_weight_grad` is the gradient by the weights.
 
-The gather is that of XNNPACK's indirect convolution (Dukhan, "The Indirect Convolution Algorithm", arXiv:1907.02129), except that the
-table of row starts is made a block at a time and never stored.
+The gather is that of XNNPACK's indirect convolution (Dukhan, "The Indirect Convolution Algorithm", arXiv:1907.02129),
+except that the table of row starts is made a block at a time and never stored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEPTH_BLOCK = 1024
 
 
 @serial
-def _locate(scratch, slot, block, first, count, grid, source, target):  # type: ignore[no-untyped-def]
+def _locate(scratch, slot, block, first, count, grid, source, target):
     """Write base, d, h, w (of the source) and the output start of `count` pixels from `first` on into the slot."""
     _n, grid_d, grid_h, grid_w = grid
     in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
@@ -60,7 +60,7 @@ def _locate(scratch, slot, block, first, count, grid, source, target):  # type: 
 
 
 @serial
-def _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside):  # type: ignore[no-untyped-def]
+def _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside):
     """Write the start in x of every pixel's row for one tap; `outside` where the tap falls off the picture."""
     in_d, in_h, in_w, pitch, _run, _sd, _sh, _sw = source
     move_d, move_h, move_w = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
@@ -77,7 +77,7 @@ def _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside
 
 
 @serial
-def _multiply(tile, row, x, table, at, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot):  # type: ignore[no-untyped-def]
+def _multiply(tile, row, x, table, at, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot):
     """One tile: the product of gathered pixels and a weight panel over taps tap0..tap1 and channels c0..c1, spilled."""
     width = len(row) * simd.lanes(x)
     for tap in range(tap0, tap1):
@@ -90,7 +90,7 @@ def _multiply(tile, row, x, table, at, block, taps, tap0, tap1, c0, c1, w, panel
 
 
 @serial
-def _finish(row, spill, spot, bias, residual, y, scratch, at, rows, column, columns, first, last, low, high):  # type: ignore[no-untyped-def]
+def _finish(row, spill, spot, bias, residual, y, scratch, at, rows, column, columns, first, last, low, high):
     """Add a spilled tile to y (on the first visit: to bias and residual, which may be y itself); on the last, clamp."""
     lanes = simd.lanes(y)
     vecs = len(row)
@@ -136,7 +136,7 @@ def _gather_panel(
     columns,
     low,
     high,
-):  # type: ignore[no-untyped-def]
+):
     """All pixels of a block by one weight panel."""
     run = source[4]
     tap_count = taps.size // 4
@@ -185,7 +185,7 @@ def _gather_task(
     schedule,
     low,
     high,
-):  # type: ignore[no-untyped-def]
+):
     """One block of pixels by one range of panels of one group."""
     groups, channels, all_taps = weights
     block, panel_group = schedule
@@ -217,30 +217,31 @@ def _gather_task(
         if vecs == 1:
             tile, row = simd.tile_zeros(y, ROWS, 1), simd.tile_zeros(y, 1, 1)
             _gather_panel(
-                tile, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source, start, column,
-                columns, low, high,
+                tile, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source, start,
+                column, columns, low, high,
             )  # fmt: skip
         else:
             wide_tile, wide_row = simd.tile_zeros(y, ROWS, PANEL_VECS), simd.tile_zeros(y, 1, PANEL_VECS)
             _gather_panel(
-                wide_tile, wide_row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source, start,
-                column, columns, low, high,
+                wide_tile, wide_row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source,
+                start, column, columns, low, high,
             )  # fmt: skip
 
 
 @kernel
 def conv_gather(
     x, w, bias, residual, y, taps, zeros, scratch, spill, grid, source, target, weights, schedule, low, high
-):  # type: ignore[no-untyped-def]
-    """y[pixel, :] = clamp(bias + residual[pixel, :] + sum over taps of x[pixel moved by the tap, :] @ w[tap], low, high).
+):
+    """y[pixel, :] = clamp(bias + residual[pixel, :] + sum over taps of x[pixel moved by the tap, :] @ w[tap], low,
+    high).
 
     x, y, residual: activations, channels last; bias (channels); bias and residual may be empty. y is overwritten; the
     residual may be y itself.
     w: packed weights. taps: int64, four for each tap: its move (d, h, w) in the source, and its number in w.
     zeros: at least `run` zeros, read where a tap falls off the picture.
     scratch (int64), spill: a slot for each thread.
-    grid: (n, d, h, w), the pixels to compute. source: (d, h, w, pitch, run, step d, h, w): extent of x, elements from pixel to
-    pixel, elements that a tap takes, and the move in x from one pixel of the grid to the next.
+    grid: (n, d, h, w), the pixels to compute. source: (d, h, w, pitch, run, step d, h, w): extent of x, elements from
+    pixel to pixel, elements that a tap takes, and the move in x from one pixel of the grid to the next.
     target: (d, h, w, pitch, first d, h, w, step d, h, w): extent of y, and where in it the grid lies.
     weights: (groups, output channels a group, taps in w). schedule: (pixels in a block, panels in a task).
     """
@@ -258,11 +259,12 @@ def conv_gather(
         )  # fmt: skip
 
 
-# --- gradient by the weights --------------------------------------------------------------------------------------------
+# --- gradient by the weights
+# --------------------------------------------------------------------------------------------
 
 
 @serial
-def _correlate(tile, row, x, dy, starts, x_at, x_step, dy_at, count):  # type: ignore[no-untyped-def]
+def _correlate(tile, row, x, dy, starts, x_at, x_step, dy_at, count):
     """tile[c, o] += sum over `count` neighbouring pixels of x[pixel, c] * dy[pixel, o]; dy lies in a packed panel."""
     width = len(row) * simd.lanes(x)
     for _ in range(count):
@@ -273,7 +275,7 @@ def _correlate(tile, row, x, dy, starts, x_at, x_step, dy_at, count):  # type: i
 
 
 @serial
-def _pack_dy(row, dy, packed, spot, first, count, pitch, channels, panels, panel0, panel1):  # type: ignore[no-untyped-def]
+def _pack_dy(row, dy, packed, spot, first, count, pitch, channels, panels, panel0, panel1):
     """Copy panels panel0..panel1 of `count` pixels of dy: (panel, pixel, lane), filled up with zeros.
 
     Pixel after pixel, because dy then streams in; panels are numbered through all groups.
@@ -290,7 +292,7 @@ def _pack_dy(row, dy, packed, spot, first, count, pitch, channels, panels, panel
 
 
 @serial
-def _grad_tile(tile, row, x, dy, dw, starts, line0, line1, move, source, outer, base, panel, place, spill, spot, rows):  # type: ignore[no-untyped-def]
+def _grad_tile(tile, row, x, dy, dw, starts, line0, line1, move, source, outer, base, panel, place, spill, spot, rows):
     """One tile of one tap over the output lines line0..line1, added to dw at `place` (set there, on the first lines).
 
     dy: the lines' packed panel, from `panel` on. base: the first channel of the group.
@@ -328,7 +330,7 @@ def _grad_tile(tile, row, x, dy, dw, starts, line0, line1, move, source, outer, 
 
 
 @serial
-def _grad_part(tile, row, part, parts, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, lines):  # type: ignore[no-untyped-def]
+def _grad_part(tile, row, part, parts, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, lines):
     """A share of the tiles of dw; every line of the output is visited, a block of lines at a time."""
     groups, channels, _all = weights
     run = source[4]
@@ -364,19 +366,19 @@ def _grad_part(tile, row, part, parts, x, dy, dw, taps, scratch, spill, packed, 
             place = ((panel * tap_count + taps[4 * tap + 3]) * run + c0) * width
             starts = simd.tile_starts(tile, row, scratch, slot)
             _grad_tile(
-                tile, row, x, packed, dw, starts, line0, line1, move, source, outer, panel // panels * run, panel_at, place,
-                spill, spot, rows,
+                tile, row, x, packed, dw, starts, line0, line1, move, source, outer, panel // panels * run, panel_at,
+                place, spill, spot, rows,
             )  # fmt: skip
 
 
 @kernel
-def conv_weight_grad(x, dy, dw, taps, scratch, spill, packed, source, outer, weights, schedule):  # type: ignore[no-untyped-def]
+def conv_weight_grad(x, dy, dw, taps, scratch, spill, packed, source, outer, weights, schedule):
     """dw[tap, c, o] = sum over pixels of x[pixel moved by the tap, c] * dy[pixel, o], packed as the weights are.
 
-    x, dy: activations, channels last. taps, source, weights: as in conv_gather's forward call. outer: (n, d, h, w, pitch) of dy.
-    schedule: (lines of the output in a block, shares of dw that run in parallel). scratch (16 integers), spill (a tile), packed
-    (PACKED_PANELS panels of a block of lines): for each thread. Each element of dw is summed by one thread in an order that depends on neither number of
-    threads nor shares.
+    x, dy: activations, channels last. taps, source, weights: as in conv_gather's forward call. outer: (n, d, h, w,
+    pitch) of dy. schedule: (lines of the output in a block, shares of dw that run in parallel). scratch (16
+    integers), spill (a tile), packed (PACKED_PANELS panels of a block of lines): for each thread. Each element of dw
+    is summed by one thread in an order that depends on neither number of threads nor shares.
     """
     lines, parts = schedule
     lanes = simd.lanes(x)
@@ -384,9 +386,26 @@ def conv_weight_grad(x, dy, dw, taps, scratch, spill, packed, source, outer, wei
         thread = get_thread_id()
         if weights[1] <= lanes:
             tile, row = simd.tile_zeros(x, GRAD_ROWS, 1), simd.tile_zeros(x, 1, 1)
-            _grad_part(tile, row, part, parts, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, lines)
+            _grad_part(
+                tile, row, part, parts, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, lines
+            )
         else:
             wide, wide_row = simd.tile_zeros(x, GRAD_ROWS, PANEL_VECS), simd.tile_zeros(x, 1, PANEL_VECS)
             _grad_part(
-                wide, wide_row, part, parts, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, lines
+                wide,
+                wide_row,
+                part,
+                parts,
+                x,
+                dy,
+                dw,
+                taps,
+                scratch,
+                spill,
+                packed,
+                thread,
+                source,
+                outer,
+                weights,
+                lines,
             )

@@ -15,7 +15,7 @@ BLOCK = 4096
 
 
 @serial
-def _copy_lines(x, y, x_at, y_at, rows, columns, x_row, y_row):  # type: ignore[no-untyped-def]
+def _copy_lines(x, y, x_at, y_at, rows, columns, x_row, y_row):
     """Lines that are contiguous on both sides."""
     for r in range(rows):
         # Slices, because an index that might be negative keeps the compiler from vectorizing.
@@ -26,7 +26,7 @@ def _copy_lines(x, y, x_at, y_at, rows, columns, x_row, y_row):  # type: ignore[
 
 
 @serial
-def _copy_tiles(x, y, x_at, y_at, rows, columns, x_steps, y_steps):  # type: ignore[no-untyped-def]
+def _copy_tiles(x, y, x_at, y_at, rows, columns, x_steps, y_steps):
     for column in range(0, columns, TILE):
         last = min(column + TILE, columns)
         for r in range(rows):
@@ -36,7 +36,7 @@ def _copy_tiles(x, y, x_at, y_at, rows, columns, x_steps, y_steps):  # type: ign
 
 
 @serial
-def _copy_task(task, x, y, shape, x_start, x_strides, y_start, y_strides, strips, strip, chunks):  # type: ignore[no-untyped-def]
+def _copy_task(task, x, y, shape, x_start, x_strides, y_start, y_strides, strips, strip, chunks):
     """One strip of rows and chunk of columns of one position of the outer axes."""
     column = task % chunks * BLOCK
     row = task // chunks % strips * strip
@@ -56,7 +56,7 @@ def _copy_task(task, x, y, shape, x_start, x_strides, y_start, y_strides, strips
 
 
 @kernel
-def copy_strided(x, y, shape, x_start, x_strides, y_start, y_strides):  # type: ignore[no-untyped-def]
+def copy_strided(x, y, shape, x_start, x_strides, y_start, y_strides):
     """y[y_start + sum(i * y_strides)] = x[x_start + sum(i * x_strides)] for each index i below shape; y keeps the rest.
 
     shape, x_strides, y_strides: six integers each. Strides count elements; those of x may be negative or zero. The last
@@ -72,7 +72,7 @@ def copy_strided(x, y, shape, x_start, x_strides, y_start, y_strides):  # type: 
 
 
 @kernel
-def fill(y, value):  # type: ignore[no-untyped-def]
+def fill(y, value):
     """Every element of y = value."""
     for block in prange((y.size + BLOCK - 1) // BLOCK):
         y[block * BLOCK : (block + 1) * BLOCK] = value

@@ -1,7 +1,7 @@
 """Depthwise convolution: every channel by a filter of its own, vectorized over channels.
 
-Weights lie in panels as for conv.py, with a depth of one: (panel, tap, lane). The arguments that describe taps and grids are those of
-conv_gather, so that one kernel serves the forward convolution and its gradient by the input.
+Weights lie in panels as for conv.py, with a depth of one: (panel, tap, lane). The arguments that describe taps and
+grids are those of conv_gather, so that one kernel serves the forward convolution and its gradient by the input.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["depthwise_gather", "depthwise_weight_grad"]
 
 
 @serial
-def _inside_taps(scratch, slot, taps, source, base, d, h, w):  # type: ignore[no-untyped-def]
+def _inside_taps(scratch, slot, taps, source, base, d, h, w):
     """List the taps that meet the picture at (d, h, w): start in x, number in the weights. Returns how many."""
     in_d, in_h, in_w, pitch = source[0], source[1], source[2], source[3]
     count = 0
@@ -30,7 +30,7 @@ def _inside_taps(scratch, slot, taps, source, base, d, h, w):  # type: ignore[no
 
 
 @serial
-def _filter_pixel(x, w, bias, residual, y, scratch, slot, count, all_taps, place, channels, low, high):  # type: ignore[no-untyped-def]
+def _filter_pixel(x, w, bias, residual, y, scratch, slot, count, all_taps, place, channels, low, high):
     """All channels of one output pixel."""
     lanes = simd.lanes(y)
     vecs = 1 if channels <= lanes else PANEL_VECS
@@ -50,7 +50,7 @@ def _filter_pixel(x, w, bias, residual, y, scratch, slot, count, all_taps, place
 
 
 @serial
-def _filter_line(line, x, w, bias, residual, y, taps, scratch, slot, grid, source, target, weights, low, high):  # type: ignore[no-untyped-def]
+def _filter_line(line, x, w, bias, residual, y, taps, scratch, slot, grid, source, target, weights, low, high):
     """One line of the grid."""
     _n, grid_d, grid_h, grid_w = grid
     in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
@@ -68,8 +68,9 @@ def _filter_line(line, x, w, bias, residual, y, taps, scratch, slot, grid, sourc
 
 
 @kernel
-def depthwise_gather(x, w, bias, residual, y, taps, scratch, grid, source, target, weights, low, high):  # type: ignore[no-untyped-def]
-    """y[pixel, c] = clamp(bias[c] + residual[pixel, c] + sum over taps of x[pixel moved by the tap, c] * w[tap, c], low, high).
+def depthwise_gather(x, w, bias, residual, y, taps, scratch, grid, source, target, weights, low, high):
+    """y[pixel, c] = clamp(bias[c] + residual[pixel, c] + sum over taps of x[pixel moved by the tap, c] * w[tap, c],
+    low, high).
 
     Arguments as conv_gather's; weights: (1, channels, taps in w). scratch: two integers a tap for each thread.
     """
@@ -80,7 +81,7 @@ def depthwise_gather(x, w, bias, residual, y, taps, scratch, grid, source, targe
 
 
 @serial
-def _correlate_channels(x, dy, dw, move, block, place, source, outer, channels):  # type: ignore[no-untyped-def]
+def _correlate_channels(x, dy, dw, move, block, place, source, outer, channels):
     """One register of one tap's gradient: the sum over all pixels."""
     in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
     n, out_d, out_h, out_w, out_pitch = outer
@@ -108,7 +109,7 @@ def _correlate_channels(x, dy, dw, move, block, place, source, outer, channels):
 
 
 @kernel
-def depthwise_weight_grad(x, dy, dw, taps, source, outer, channels):  # type: ignore[no-untyped-def]
+def depthwise_weight_grad(x, dy, dw, taps, source, outer, channels):
     """dw[tap, c] = sum over pixels of x[pixel moved by the tap, c] * dy[pixel, c]; arguments as conv_weight_grad's."""
     lanes = simd.lanes(x)
     vecs = 1 if channels <= lanes else PANEL_VECS

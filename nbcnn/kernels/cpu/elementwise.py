@@ -34,7 +34,7 @@ BLOCK = 4096
 
 
 @serial
-def _apply(code, x, y, a, b):  # type: ignore[no-untyped-def]
+def _apply(code, x, y, a, b):
     """y = f(x); x may be y. Every branch is a loop of its own, so that each is vectorized."""
     zero, one = x.dtype.type(0), x.dtype.type(1)
     count = x.size
@@ -90,7 +90,7 @@ def _apply(code, x, y, a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def elementwise(code, x, y, a, b):  # type: ignore[no-untyped-def]
+def elementwise(code, x, y, a, b):
     """y = f(x), element by element; y may be x. code: see opcodes.py, which also says what the scalars a and b are."""
     for block in prange((x.size + BLOCK - 1) // BLOCK):
         start = block * BLOCK
@@ -101,7 +101,7 @@ def elementwise(code, x, y, a, b):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _apply_grad(code, v, dy, dx, a, b):  # type: ignore[no-untyped-def]
+def _apply_grad(code, v, dy, dx, a, b):
     """dx = dy f'; v is what `elementwise_grad` says. dx may be dy."""
     zero, one, two = v.dtype.type(0), v.dtype.type(1), v.dtype.type(2)
     count = v.size
@@ -152,7 +152,7 @@ def _apply_grad(code, v, dy, dx, a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def elementwise_grad(code, v, dy, dx, a, b):  # type: ignore[no-untyped-def]
+def elementwise_grad(code, v, dy, dx, a, b):
     """dx = dy f'(x), element by element; dx may be dy or v.
 
     v is f's output y for CLAMP, LEAKY_RELU, ELU, SIGMOID, HARD_SIGMOID, TANH, EXP and SQRT, and its input x for the

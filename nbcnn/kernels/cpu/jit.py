@@ -1,9 +1,10 @@
 """How every CPU kernel is compiled, and where the machine code is kept.
 
-Numba's own disk cache looks only at the file that holds the function, so an edit of a helper in another file would leave stale
-machine code in its callers. Here the stamp of a cache entry is a hash over the source of the function's module and of every
-nbcnn kernel module that it imports, directly or not. The folder is ``$NUMBA_CACHE_DIR`` where the user set it, else the user's
-cache directory, so that a read-only installation works too; SIMD widths have folders of their own.
+Numba's own disk cache looks only at the file that holds the function, so an edit of a helper in another file would
+leave stale machine code in its callers. Here the stamp of a cache entry is a hash over the source of the function's
+module and of every nbcnn kernel module that it imports, directly or not. The folder is ``$NUMBA_CACHE_DIR`` where the
+user set it, else the user's cache directory, so that a read-only installation works too; SIMD widths have folders of
+their own.
 """
 
 from __future__ import annotations

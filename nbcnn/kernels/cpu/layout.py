@@ -12,7 +12,7 @@ TILE = 16
 
 
 @serial
-def _transpose_rows(x, y, start, rows, columns, row0, row1):  # type: ignore[no-untyped-def]
+def _transpose_rows(x, y, start, rows, columns, row0, row1):
     """y[c, r] = x[r, c] for rows row0..row1 of the matrix at `start`."""
     for column0 in range(0, columns, TILE):
         column1 = min(column0 + TILE, columns)
@@ -22,7 +22,7 @@ def _transpose_rows(x, y, start, rows, columns, row0, row1):  # type: ignore[no-
 
 
 @kernel
-def transpose_matrices(x, y, shape):  # type: ignore[no-untyped-def]
+def transpose_matrices(x, y, shape):
     """y (count, columns, rows) = x (count, rows, columns), each matrix transposed. shape: (count, rows, columns)."""
     count, rows, columns = shape
     strips = (rows + TILE - 1) // TILE

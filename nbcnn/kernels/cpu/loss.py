@@ -19,7 +19,7 @@ SQUARED_ERROR, CROSS_ENTROPY, CROSS_ENTROPY_WITH_LOGITS, DICE = 0, 1, 2, 3
 
 
 @serial
-def _softmax_cross_entropy(x, labels, soft, dx, start, step, channels, position, scale):  # type: ignore[no-untyped-def]
+def _softmax_cross_entropy(x, labels, soft, dx, start, step, channels, position, scale):
     """Value of one position; its gradient, softmax * sum(target) - target, times `scale`. dx may be x."""
     largest = x[start]
     for c in range(1, channels):
@@ -51,7 +51,7 @@ def _softmax_cross_entropy(x, labels, soft, dx, start, step, channels, position,
 
 
 @serial
-def _hinge(x, labels, dx, start, step, channels, position, scale):  # type: ignore[no-untyped-def]
+def _hinge(x, labels, dx, start, step, channels, position, scale):
     """Value of one position; its gradient times `scale`. dx may be x."""
     label = start + labels[position] * step
     right, value, violated = x[label], 0.0, 0
@@ -68,7 +68,7 @@ def _hinge(x, labels, dx, start, step, channels, position, scale):  # type: igno
 
 
 @serial
-def _class_block(kind, x, labels, soft, dx, shape, begin, end, scale):  # type: ignore[no-untyped-def]
+def _class_block(kind, x, labels, soft, dx, shape, begin, end, scale):
     """The sum over positions begin..end."""
     _outer, channels, inner = shape
     value = 0.0
@@ -86,7 +86,7 @@ def _class_block(kind, x, labels, soft, dx, shape, begin, end, scale):  # type: 
 
 
 @kernel
-def class_loss(kind, x, labels, soft, dx, loss, partial, shape, block):  # type: ignore[no-untyped-def]
+def class_loss(kind, x, labels, soft, dx, loss, partial, shape, block):
     """loss (1) = mean over positions of a loss of the scores x (outer, channels, inner); dx = its gradient.
 
     dx may be x. kind: 0 softmax cross-entropy, 1 hinge. labels: int64, one class number a position, or empty; soft:
@@ -104,7 +104,7 @@ def class_loss(kind, x, labels, soft, dx, loss, partial, shape, block):  # type:
 
 
 @serial
-def _squared_error(x, t, dx, scale):  # type: ignore[no-untyped-def]
+def _squared_error(x, t, dx, scale):
     value = 0.0
     for i in range(t.size):
         error = x[i] - t[i]
@@ -114,13 +114,13 @@ def _squared_error(x, t, dx, scale):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _log_at_least(value):  # type: ignore[no-untyped-def]
+def _log_at_least(value):
     """PyTorch's guard: a logarithm is at least -100. NaN stays NaN."""
     return -100.0 if value < -100 else value
 
 
 @serial
-def _cross_entropy(p, t, dp, scale):  # type: ignore[no-untyped-def]
+def _cross_entropy(p, t, dp, scale):
     value = 0.0
     for i in range(t.size):
         a, b = float(p[i]), float(t[i])
@@ -131,7 +131,7 @@ def _cross_entropy(p, t, dp, scale):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _cross_entropy_with_logits(x, t, dx, scale):  # type: ignore[no-untyped-def]
+def _cross_entropy_with_logits(x, t, dx, scale):
     """log(1 + exp(x)) - t x, written so that nothing overflows."""
     value = 0.0
     for i in range(t.size):
@@ -143,7 +143,7 @@ def _cross_entropy_with_logits(x, t, dx, scale):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _dice(p, t, dp, scale):  # type: ignore[no-untyped-def]
+def _dice(p, t, dp, scale):
     """1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) over one block."""
     both, either = 1.0, 1.0
     for i in range(t.size):
@@ -155,7 +155,7 @@ def _dice(p, t, dp, scale):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _element_block(kind, x, t, dx, scale):  # type: ignore[no-untyped-def]
+def _element_block(kind, x, t, dx, scale):
     if kind == SQUARED_ERROR:
         return _squared_error(x, t, dx, scale)
     if kind == CROSS_ENTROPY:
@@ -166,7 +166,7 @@ def _element_block(kind, x, t, dx, scale):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def element_loss(kind, x, t, dx, loss, partial, size, block, count):  # type: ignore[no-untyped-def]
+def element_loss(kind, x, t, dx, loss, partial, size, block, count):
     """loss (1) = a loss of x (size) against t (size), summed over blocks and divided by `count`; dx = its gradient.
 
     dx may be x. kind: 0 squared error, 1 binary cross-entropy of probabilities, 2 of logits, 3 Dice, where a block
@@ -182,7 +182,7 @@ def element_loss(kind, x, t, dx, loss, partial, size, block, count):  # type: ig
 
 
 @serial
-def _sum(values, count):  # type: ignore[no-untyped-def]
+def _sum(values, count):
     total = 0.0
     for i in range(count):
         total += values[i]
@@ -190,7 +190,7 @@ def _sum(values, count):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _argmax(x, start, step, channels):  # type: ignore[no-untyped-def]
+def _argmax(x, start, step, channels):
     """The first of the largest."""
     best = 0
     for c in range(1, channels):
@@ -200,7 +200,7 @@ def _argmax(x, start, step, channels):  # type: ignore[no-untyped-def]
 
 
 @serial
-def count_correct(x, labels, soft, count, shape):  # type: ignore[no-untyped-def]
+def count_correct(x, labels, soft, count, shape):
     """count (1) int64 = positions whose largest score in x is the label's, or the largest of `soft`; as class_loss."""
     outer, channels, inner = shape
     correct = 0
@@ -212,7 +212,7 @@ def count_correct(x, labels, soft, count, shape):  # type: ignore[no-untyped-def
 
 
 @serial
-def count_agreeing(x, t, count, size, threshold):  # type: ignore[no-untyped-def]
+def count_agreeing(x, t, count, size, threshold):
     """count (1) int64 = elements of x (size) that lie above `threshold` just where t lies above one half."""
     agreeing = 0
     for i in range(size):

@@ -12,13 +12,13 @@ __all__ = ["pack_weights", "transpose_weights", "unpack_weights"]
 
 
 @serial
-def _width(array, channels):  # type: ignore[no-untyped-def]
+def _width(array, channels):
     lanes = simd.lanes(array)
     return lanes if channels <= lanes else PANEL_VECS * lanes
 
 
 @serial
-def _pack_panel(task, w, out, dims, order, width, panels):  # type: ignore[no-untyped-def]
+def _pack_panel(task, w, out, dims, order, width, panels):
     _groups, channels, taps, inner, depth = dims
     by_group, by_channel, by_tap, by_inner, by_depth = order
     panel = task % panels
@@ -37,7 +37,7 @@ def _pack_panel(task, w, out, dims, order, width, panels):  # type: ignore[no-un
 
 
 @kernel
-def pack_weights(w, out, dims, order):  # type: ignore[no-untyped-def]
+def pack_weights(w, out, dims, order):
     """out = panels of w. dims: (groups, output channels a group, taps, inner, depth); order: their strides in w."""
     width = _width(out, dims[1])
     panels = (dims[1] + width - 1) // width
@@ -46,7 +46,7 @@ def pack_weights(w, out, dims, order):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _unpack_panel(task, panels_data, out, dims, order, width, panels):  # type: ignore[no-untyped-def]
+def _unpack_panel(task, panels_data, out, dims, order, width, panels):
     _groups, channels, taps, inner, depth = dims
     by_group, by_channel, by_tap, by_inner, by_depth = order
     panel = task % panels
@@ -63,7 +63,7 @@ def _unpack_panel(task, panels_data, out, dims, order, width, panels):  # type: 
 
 
 @kernel
-def unpack_weights(panels_data, out, dims, order):  # type: ignore[no-untyped-def]
+def unpack_weights(panels_data, out, dims, order):
     """The inverse of pack_weights; padding is dropped."""
     width = _width(out, dims[1])
     panels = (dims[1] + width - 1) // width
@@ -72,7 +72,7 @@ def unpack_weights(panels_data, out, dims, order):  # type: ignore[no-untyped-de
 
 
 @serial
-def _transpose_panel(task, w, out, dims, width, panels, new_width, new_panels):  # type: ignore[no-untyped-def]
+def _transpose_panel(task, w, out, dims, width, panels, new_width, new_panels):
     """One new panel: columns are input channels, depth is the output channels of the old panels."""
     _groups, channels, taps, _inner, depth = dims
     group, new_panel = task // new_panels, task % new_panels
@@ -90,8 +90,10 @@ def _transpose_panel(task, w, out, dims, width, panels, new_width, new_panels): 
 
 
 @kernel
-def transpose_weights(w, out, dims):  # type: ignore[no-untyped-def]
-    """Panels (group, panel, tap, depth, lane) of w -> panels whose lanes are the depth and whose depth is the output channels."""
+def transpose_weights(w, out, dims):
+    """Panels (group, panel, tap, depth, lane) of w -> panels whose lanes are the depth and whose depth is the output
+    channels.
+    """
     width, new_width = _width(w, dims[1]), _width(w, dims[4])
     panels, new_panels = (dims[1] + width - 1) // width, (dims[4] + new_width - 1) // new_width
     for task in prange(dims[0] * new_panels):

@@ -10,7 +10,7 @@ __all__ = ["pad_channels_last"]
 
 
 @serial
-def _pad_line(line, x, y, size, begins, wide):  # type: ignore[no-untyped-def]
+def _pad_line(line, x, y, size, begins, wide):
     _n, in_d, in_h, in_w, channels = size
     out_d, out_h, out_w = wide
     h = line % out_h - begins[1]
@@ -31,7 +31,7 @@ def _pad_line(line, x, y, size, begins, wide):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def pad_channels_last(x, y, size, begins, wide):  # type: ignore[no-untyped-def]
+def pad_channels_last(x, y, size, begins, wide):
     """y (n, *wide, c) = x (n, d, h, w, c) at offset `begins` (not negative), zero around it. size: (n, d, h, w, c)."""
     for line in prange(size[0] * wide[0] * wide[1]):
         _pad_line(line, x, y, size, begins, wide)

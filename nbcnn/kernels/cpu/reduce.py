@@ -19,7 +19,7 @@ COLUMNS = 1024
 
 
 @serial
-def _extreme(code, u, v):  # type: ignore[no-untyped-def]
+def _extreme(code, u, v):
     """The larger (MAX) or smaller of two; NaN wins."""
     if code == MAX:
         return u if (u >= v) | math.isnan(u) else v
@@ -27,7 +27,7 @@ def _extreme(code, u, v):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _line(code, x, zero):  # type: ignore[no-untyped-def]
+def _line(code, x, zero):
     """The reduction of one contiguous line."""
     if code in (MAX, MIN):
         found = x[0]
@@ -41,7 +41,7 @@ def _line(code, x, zero):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _columns(code, x, y, rows, pitch):  # type: ignore[no-untyped-def]
+def _columns(code, x, y, rows, pitch):
     """y = the reduction of `rows` lines as long as y, which lie `pitch` elements apart in x."""
     count = y.size
     if code in (MAX, MIN):
@@ -68,7 +68,7 @@ def _columns(code, x, y, rows, pitch):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def reduce_rows(code, x, y, shape, block, scale):  # type: ignore[no-untyped-def]
+def reduce_rows(code, x, y, shape, block, scale):
     """y (outer, parts, inner) = scale times the sum (or MAX, or MIN) of each `block` rows of x (outer, rows, inner).
 
     code: of opcodes.py. shape: (outer, rows, inner); parts = rows / block, rounded up. rows is at least 1.
@@ -95,7 +95,7 @@ def reduce_rows(code, x, y, shape, block, scale):  # type: ignore[no-untyped-def
 
 
 @serial
-def _first_extreme(cell, x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced):  # type: ignore[no-untyped-def]
+def _first_extreme(cell, x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced):
     """All elements of x that one element of y was found among."""
     at_x = at_y = 0
     rest = cell
@@ -118,7 +118,7 @@ def _first_extreme(cell, x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced)
 
 
 @kernel
-def reduce_max_grad(x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced):  # type: ignore[no-untyped-def]
+def reduce_max_grad(x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced):
     """dx = dy at the first of the elements that are equal to their maximum (or minimum) y, zero elsewhere.
 
     kept: shape of the axes that y has; x_kept, y_kept: strides along them. reduced, x_reduced: shape and strides of the

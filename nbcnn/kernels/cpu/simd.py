@@ -1,8 +1,8 @@
 """Explicit SIMD for Numba: a vector type, and the few operations that the kernels are written with.
 
-`Vec` is a Numba value that lives in one SIMD register (LLVM ``<lanes x float>``). Kernels load, multiply and store vectors in
-plain Python syntax; LLVM turns each operation into one instruction. A *tile* is a tuple of vectors that stays in registers
-across a loop, which is what a matrix product needs.
+`Vec` is a Numba value that lives in one SIMD register (LLVM ``<lanes x float>``). Kernels load, multiply and store
+vectors in plain Python syntax; LLVM turns each operation into one instruction. A *tile* is a tuple of vectors that
+stays in registers across a loop, which is what a matrix product needs.
 
 Nothing here checks bounds: a caller proves its indices, and the tests run every kernel between poisoned guard bands.
 Indices count elements of the array they are given, from its first element.
@@ -49,13 +49,13 @@ class VecType(types.Type):
         super().__init__(name=f"Vec({element} x {count})")
 
     @property
-    def key(self):  # type: ignore[no-untyped-def]
+    def key(self):
         return (self.element, self.count)
 
 
 @register_model(VecType)
 class VecModel(models.PrimitiveModel):
-    def __init__(self, dmm, fe_type):  # type: ignore[no-untyped-def]
+    def __init__(self, dmm, fe_type):
         element = dmm.lookup(fe_type.element).get_value_type()
         super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.count))
 
@@ -69,7 +69,7 @@ def vec_of(array: types.Array) -> VecType:
     return VecType(array.dtype, lanes_of(array.dtype))
 
 
-def _pointer(context, builder, array_type, array, index, vector: bool = True):  # type: ignore[no-untyped-def]
+def _pointer(context, builder, array_type, array, index, vector: bool = True):
     data = cgutils.create_struct_proxy(array_type)(context, builder, value=array).data
     element = builder.gep(data, [index])
     if not vector:
@@ -77,7 +77,7 @@ def _pointer(context, builder, array_type, array, index, vector: bool = True):  
     return builder.bitcast(element, context.get_value_type(vec_of(array_type)).as_pointer())
 
 
-def _call(builder, name: str, result, args):  # type: ignore[no-untyped-def]
+def _call(builder, name: str, result, args):
     """Call an LLVM intrinsic by its mangled name (llvmlite's own helper refuses vector types)."""
     kind = ir.FunctionType(result, [a.type for a in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
@@ -87,7 +87,7 @@ def _suffix(kind: VecType) -> str:
     return f"v{kind.count}f{kind.element.bitwidth}"
 
 
-def _splat(builder, value, count: int):  # type: ignore[no-untyped-def]
+def _splat(builder, value, count: int):
     kind = ir.VectorType(value.type, count)
     i32 = ir.IntType(32)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, i32(0))
@@ -95,39 +95,39 @@ def _splat(builder, value, count: int):  # type: ignore[no-untyped-def]
     return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
 
 
-def _first_mask(builder, length, count: int):  # type: ignore[no-untyped-def]
+def _first_mask(builder, length, count: int):
     """A mask whose lane i is set where i < length (any length, also negative or beyond the lanes)."""
     i64 = ir.IntType(64)
     lane = ir.Constant(ir.VectorType(i64, count), list(range(count)))
     return builder.icmp_signed("<", lane, _splat(builder, length, count))
 
 
-def _fma(builder, kind: VecType, a, b, c):  # type: ignore[no-untyped-def]
+def _fma(builder, kind: VecType, a, b, c):
     return _call(builder, f"llvm.fma.{_suffix(kind)}", c.type, [a, b, c])
 
 
-def _aligned_load(builder, pointer, itemsize: int):  # type: ignore[no-untyped-def]
+def _aligned_load(builder, pointer, itemsize: int):
     value = builder.load(pointer)
     value.align = itemsize
     return value
 
 
 @intrinsic
-def lanes(typingctx, array):  # type: ignore[no-untyped-def]
+def lanes(typingctx, array):
     """lanes(array): the number of elements of its type in one register, a compile-time constant."""
     count = lanes_of(array.dtype)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return ir.IntType(64)(count)
 
     return types.int64(array), codegen
 
 
 @intrinsic
-def load(typingctx, array, index):  # type: ignore[no-untyped-def]
+def load(typingctx, array, index):
     """load(array, index): a whole register, unaligned."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
         return _aligned_load(builder, pointer, array.dtype.bitwidth // 8)
 
@@ -135,10 +135,10 @@ def load(typingctx, array, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def store(typingctx, array, index, vec):  # type: ignore[no-untyped-def]
+def store(typingctx, array, index, vec):
     """store(array, index, vec): a whole register, unaligned."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
         builder.store(args[2], pointer).align = array.dtype.bitwidth // 8
         return context.get_dummy_value()
@@ -146,7 +146,7 @@ def store(typingctx, array, index, vec):  # type: ignore[no-untyped-def]
     return types.void(array, types.int64, vec), codegen
 
 
-def _masked_load(context, builder, array_type, array, index, length):  # type: ignore[no-untyped-def]
+def _masked_load(context, builder, array_type, array, index, length):
     kind = vec_of(array_type)
     vector = context.get_value_type(kind)
     pointer = _pointer(context, builder, array_type, array, index)
@@ -158,20 +158,20 @@ def _masked_load(context, builder, array_type, array, index, length):  # type: i
 
 
 @intrinsic
-def load_first(typingctx, array, index, length):  # type: ignore[no-untyped-def]
+def load_first(typingctx, array, index, length):
     """load_first(array, index, length): lanes below `length`, zero in the others, which are not read."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return _masked_load(context, builder, signature.args[0], *args)
 
     return vec_of(array)(array, types.int64, types.int64), codegen
 
 
 @intrinsic
-def store_first(typingctx, array, index, vec, length):  # type: ignore[no-untyped-def]
+def store_first(typingctx, array, index, vec, length):
     """store_first(array, index, vec, length): only lanes below `length` are written."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         kind = vec_of(array)
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
         mask = _first_mask(builder, args[3], kind.count)
@@ -184,30 +184,30 @@ def store_first(typingctx, array, index, vec, length):  # type: ignore[no-untype
 
 
 @intrinsic
-def zeros(typingctx, array):  # type: ignore[no-untyped-def]
+def zeros(typingctx, array):
     """zeros(array): a register of array's type with zero in every lane."""
     kind = vec_of(array)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return ir.Constant(context.get_value_type(kind), [0.0] * kind.count)
 
     return kind(array), codegen
 
 
 @intrinsic
-def broadcast(typingctx, array, value):  # type: ignore[no-untyped-def]
+def broadcast(typingctx, array, value):
     """broadcast(array, value): a register of array's type with `value` in every lane."""
     kind = vec_of(array)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return _splat(builder, args[1], kind.count)
 
     return kind(array, array.dtype), codegen
 
 
-def _arithmetic(method: str):  # type: ignore[no-untyped-def]
-    def typing(typingctx, a, b):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _arithmetic(method: str):
+    def typing(typingctx, a, b):
+        def codegen(context, builder, signature, args):
             return getattr(builder, method)(args[0], args[1])
 
         return a(a, a), codegen
@@ -222,20 +222,20 @@ mul = _arithmetic("fmul")
 
 
 @intrinsic
-def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
+def fma(typingctx, a, b, c):
     """fma(a, b, c): a * b + c with one rounding."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return _fma(builder, a, *args)
 
     return a(a, a, a), codegen
 
 
 @intrinsic
-def clamp(typingctx, vec, low, high):  # type: ignore[no-untyped-def]
+def clamp(typingctx, vec, low, high):
     """clamp(vec, low, high): each lane held between two scalars; NaN stays NaN."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         low_vec = _splat(builder, args[1], vec.count)
         high_vec = _splat(builder, args[2], vec.count)
         floor = builder.select(builder.fcmp_ordered("<", args[0], low_vec), low_vec, args[0])
@@ -245,10 +245,10 @@ def clamp(typingctx, vec, low, high):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def sum_lanes(typingctx, vec):  # type: ignore[no-untyped-def]
+def sum_lanes(typingctx, vec):
     """sum_lanes(vec): the lanes added up pairwise, always in the same order."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         i32 = ir.IntType(32)
         parts = [builder.extract_element(args[0], i32(i)) for i in range(vec.count)]
         while len(parts) > 1:
@@ -260,11 +260,11 @@ def sum_lanes(typingctx, vec):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def distance(typingctx, origin, target):  # type: ignore[no-untyped-def]
+def distance(typingctx, origin, target):
     """distance(origin, target): the index at which `target`'s first element lies, counted from `origin`'s."""
     size = origin.dtype.bitwidth // 8
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         i64 = ir.IntType(64)
         first, second = (
             builder.ptrtoint(cgutils.create_struct_proxy(t)(context, builder, value=a).data, i64)
@@ -276,10 +276,10 @@ def distance(typingctx, origin, target):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]
+def prefetch(typingctx, array, index):
     """prefetch(array, index): ask for the cache line of this element; any index is harmless."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1], vector=False)
         pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
         i32 = ir.IntType(32)
@@ -289,18 +289,19 @@ def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]
     return types.void(array, types.int64), codegen
 
 
-# --- tiles: rows x vectors of registers, kept as one flat tuple, row by row ---------------------------------------------
+# --- tiles: rows x vectors of registers, kept as one flat tuple, row by row
+# ---------------------------------------------
 #
-# A kernel makes its tile once with tile_zeros and hands it on, together with one row of it. Their types carry the size of the
-# tile, so that one source serves every size.
+# A kernel makes its tile once with tile_zeros and hands it on, together with one row of it. Their types carry the
+# size of the tile, so that one source serves every size.
 
 
 @intrinsic(prefer_literal=True)
-def tile_zeros(typingctx, array, rows, vecs):  # type: ignore[no-untyped-def]
+def tile_zeros(typingctx, array, rows, vecs):
     """tile_zeros(array, rows, vecs): rows * vecs registers of zeros (rows and vecs are literals)."""
     kind = types.UniTuple(vec_of(array), rows.literal_value * vecs.literal_value)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         vector = context.get_value_type(kind.dtype)
         zero = ir.Constant(vector, [0.0] * kind.dtype.count)
         return context.make_tuple(builder, kind, [zero] * kind.count)
@@ -309,10 +310,10 @@ def tile_zeros(typingctx, array, rows, vecs):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def tile_row(typingctx, row, array, index):  # type: ignore[no-untyped-def]
+def tile_row(typingctx, row, array, index):
     """tile_row(row, array, index): as many neighbouring registers as `row` has, from array[index] on."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         regs = []
         for i in range(row.count):
             at = builder.add(args[2], ir.IntType(64)(i * row.dtype.count))
@@ -324,10 +325,12 @@ def tile_row(typingctx, row, array, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def tile_row_first(typingctx, row, array, index, length):  # type: ignore[no-untyped-def]
-    """tile_row_first(row, array, index, length): as tile_row, but zero from element `length` on, where nothing is read."""
+def tile_row_first(typingctx, row, array, index, length):
+    """tile_row_first(row, array, index, length): as tile_row, but zero from element `length` on, where nothing is
+    read.
+    """
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         regs = []
         for i in range(row.count):
             start = ir.IntType(64)(i * row.dtype.count)
@@ -339,11 +342,11 @@ def tile_row_first(typingctx, row, array, index, length):  # type: ignore[no-unt
 
 
 @intrinsic
-def tile_starts(typingctx, tile, row, table, index):  # type: ignore[no-untyped-def]
+def tile_starts(typingctx, tile, row, table, index):
     """tile_starts(tile, row, table, index): one integer of `table` for each row of the tile, from table[index] on."""
     kind = types.UniTuple(types.int64, tile.count // row.count)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         at = [builder.add(args[3], ir.IntType(64)(i)) for i in range(kind.count)]
         table_type = signature.args[2]
         starts = [builder.load(_pointer(context, builder, table_type, args[2], i, vector=False)) for i in at]
@@ -353,14 +356,14 @@ def tile_starts(typingctx, tile, row, table, index):  # type: ignore[no-untyped-
 
 
 @intrinsic
-def tile_fma(typingctx, tile, x, starts, offset, b):  # type: ignore[no-untyped-def]
+def tile_fma(typingctx, tile, x, starts, offset, b):
     """tile_fma(tile, x, starts, offset, b): tile[r, v] += x[starts[r] + offset] * b[v], the inner step of a product.
 
     starts: one index into x for each row; b: a tuple of registers; tile: rows * vecs registers.
     """
     vec = tile.dtype
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         acc = cgutils.unpack_tuple(builder, args[0], tile.count)
         rows = cgutils.unpack_tuple(builder, args[2], starts.count)
         regs = cgutils.unpack_tuple(builder, args[4], b.count)
@@ -376,10 +379,10 @@ def tile_fma(typingctx, tile, x, starts, offset, b):  # type: ignore[no-untyped-
 
 
 @intrinsic
-def tile_spill(typingctx, tile, array, index):  # type: ignore[no-untyped-def]
+def tile_spill(typingctx, tile, array, index):
     """tile_spill(tile, array, index): write the whole tile to memory, row by row."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         for i, reg in enumerate(cgutils.unpack_tuple(builder, args[0], tile.count)):
             at = builder.add(args[2], ir.IntType(64)(i * tile.dtype.count))
             pointer = _pointer(context, builder, signature.args[1], args[1], at)

@@ -16,7 +16,7 @@ BLOCK = 4096
 
 
 @serial
-def _line(x, y, log):  # type: ignore[no-untyped-def]
+def _line(x, y, log):
     """One contiguous line. The maximum is taken off first, so that nothing overflows."""
     top = x[0]
     for i in range(1, x.size):
@@ -41,7 +41,7 @@ def _line(x, y, log):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _strided_line(x, y, log, start, count, step):  # type: ignore[no-untyped-def]
+def _strided_line(x, y, log, start, count, step):
     """One line whose elements lie `step` apart."""
     top = x[start]
     for i in range(1, count):
@@ -61,7 +61,7 @@ def _strided_line(x, y, log, start, count, step):  # type: ignore[no-untyped-def
 
 
 @kernel
-def softmax(x, y, shape, log):  # type: ignore[no-untyped-def]
+def softmax(x, y, shape, log):
     """y = exp(x) / sum of exp(x) along the middle axis, or its logarithm if `log`. shape: (outer, count, inner). y is
     not x.
     """
@@ -77,7 +77,7 @@ def softmax(x, y, shape, log):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _line_grad(y, dy, dx, log, start, count, step):  # type: ignore[no-untyped-def]
+def _line_grad(y, dy, dx, log, start, count, step):
     total = y.dtype.type(0)
     for i in range(count):
         at = start + i * step
@@ -88,7 +88,7 @@ def _line_grad(y, dy, dx, log, start, count, step):  # type: ignore[no-untyped-d
 
 
 @kernel
-def softmax_grad(y, dy, dx, shape, log):  # type: ignore[no-untyped-def]
+def softmax_grad(y, dy, dx, shape, log):
     """The gradient by x, told from the output y; dx may be dy or y. shape and log as in `softmax`."""
     outer, count, inner = shape
     lines = outer * inner

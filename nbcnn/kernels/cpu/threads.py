@@ -18,15 +18,18 @@ def most() -> int:
 
 
 def use(count: int) -> None:
-    """Let the kernels that this thread starts from now on use so many threads (Numba keeps the number for each thread)."""
+    """Let the kernels that this thread starts from now on use so many threads (Numba keeps the number for each
+    thread).
+    """
     numba.set_num_threads(count)
 
 
 def exclusive() -> AbstractContextManager[object]:
     """A lock around kernel calls where Numba's threading layer allows only one caller, else nothing.
 
-    The workqueue layer, which Numba falls back to where neither TBB nor OpenMP (libgomp) is found, ends the process when two threads
-    start parallel kernels at once. Before the first kernel has run the layer is not known, so that one call runs alone too.
+    The workqueue layer, which Numba falls back to where neither TBB nor OpenMP (libgomp) is found, ends the process
+    when two threads start parallel kernels at once. Before the first kernel has run the layer is not known, so that
+    one call runs alone too.
     """
     try:
         layer = numba.threading_layer()

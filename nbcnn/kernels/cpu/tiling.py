@@ -1,11 +1,11 @@
 """The shape of a register tile, and the packed weight layout that goes with it.
 
-A tile is `ROWS` pixels by `PANEL_VECS` registers of output channels: 28 accumulators of AVX-512's 32 registers, 12 of AVX2's 16.
-14 divides or nearly divides the row counts of common networks (14, 28, 56, 112, 224). Weight gradients use `GRAD_ROWS` input
-channels instead: 13 * 5 = 65 is the closest cover of 64 (and 128, 256, 512) that fits the registers.
+A tile is `ROWS` pixels by `PANEL_VECS` registers of output channels: 28 accumulators of AVX-512's 32 registers, 12 of
+AVX2's 16. 14 divides or nearly divides the row counts of common networks (14, 28, 56, 112, 224). Weight gradients use
+`GRAD_ROWS` input channels instead: 13 * 5 = 65 is the closest cover of 64 (and 128, 256, 512) that fits the registers.
 
-Packed weights are (group, panel, tap, input channel, lane): a panel is as many output channels as a tile row holds, the last
-one filled up with zeros.
+Packed weights are (group, panel, tap, input channel, lane): a panel is as many output channels as a tile row holds,
+the last one filled up with zeros.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ PANEL_VECS = 2
 ROWS = 14 if REGISTERS == 32 else 6
 GRAD_ROWS = 13 if REGISTERS == 32 else 6
 PACKED_PANELS = 8
-"""Panels of the output's gradient that the gradient by the weights copies at once: a long enough run for the memory to stream."""
+"""Panels of the output's gradient that the gradient by the weights copies at once: a long enough run for the memory
+to stream.
+"""
 
 
 def lanes(itemsize: int) -> int:

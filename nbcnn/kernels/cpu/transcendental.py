@@ -36,12 +36,12 @@ ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32
 
 
 @intrinsic
-def _fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
+def _fma(typingctx, a, b, c):
     """_fma(a, b, c): a * b + c with one rounding, which fastmath does not take apart (the range reduction rests on
     that).
     """
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         kind = ir.FunctionType(args[0].type, [args[0].type] * 3)
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f32"), args)
 
@@ -49,12 +49,12 @@ def _fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _scale(typingctx, x, n):  # type: ignore[no-untyped-def]
+def _scale(typingctx, x, n):
     """_scale(x, n): x times 2 to the power of an int32, by adding to the exponent's bits; the result must be a normal
     number.
     """
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         i32 = ir.IntType(32)
         bits = builder.add(builder.bitcast(args[0], i32), builder.shl(args[1], i32(23)))
         return builder.bitcast(bits, ir.FloatType())
@@ -62,30 +62,30 @@ def _scale(typingctx, x, n):  # type: ignore[no-untyped-def]
     return types.float32(types.float32, types.int32), codegen
 
 
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x):
     """e to the power of x; in kernels only."""
     raise NotImplementedError
 
 
-def expm1(x):  # type: ignore[no-untyped-def]
+def expm1(x):
     """e to the power of x, less one, exact near zero; in kernels only."""
     raise NotImplementedError
 
 
-def tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x):
     """Hyperbolic tangent; in kernels only."""
     raise NotImplementedError
 
 
 @register_jitable
-def _near_one(r):  # type: ignore[no-untyped-def]
+def _near_one(r):
     """exp(r) - 1 for a size of r below ln(2) / 2."""
     c = EXP_COEFFICIENTS
     p = _fma(_fma(_fma(_fma(_fma(c[0], r, c[1]), r, c[2]), r, c[3]), r, c[4]), r, c[5])
     return _fma(p * r, r, r)
 
 
-def _exp_float32(x):  # type: ignore[no-untyped-def]
+def _exp_float32(x):
     z = EXP_LOWEST if x < EXP_LOWEST else x
     z = EXP_HIGHEST if z > EXP_HIGHEST else z
     n = np.floor(_fma(z, LOG2_E, HALF))
@@ -96,16 +96,16 @@ def _exp_float32(x):  # type: ignore[no-untyped-def]
     return x if math.isnan(x) else y
 
 
-def _exp_float64(x):  # type: ignore[no-untyped-def]
+def _exp_float64(x):
     return math.exp(x)
 
 
 @overload(exp, inline="never")
-def _exp(x):  # type: ignore[no-untyped-def]
+def _exp(x):
     return _exp_float32 if x == types.float32 else _exp_float64
 
 
-def _tanh_float32(x):  # type: ignore[no-untyped-def]
+def _tanh_float32(x):
     size = abs(x)
     square = x * x
     c = TANH_COEFFICIENTS
@@ -116,25 +116,25 @@ def _tanh_float32(x):  # type: ignore[no-untyped-def]
     return small if size < TANH_SMALL else large
 
 
-def _tanh_float64(x):  # type: ignore[no-untyped-def]
+def _tanh_float64(x):
     return math.tanh(x)
 
 
 @overload(tanh, inline="never")
-def _tanh(x):  # type: ignore[no-untyped-def]
+def _tanh(x):
     return _tanh_float32 if x == types.float32 else _tanh_float64
 
 
-def _expm1_float32(x):  # type: ignore[no-untyped-def]
+def _expm1_float32(x):
     # Both forms are computed and one is chosen: a branch would keep a loop from being vectorized.
     near, far = _near_one(x), exp(x) - ONE
     return near if abs(x) < HALF_LN2 else far
 
 
-def _expm1_float64(x):  # type: ignore[no-untyped-def]
+def _expm1_float64(x):
     return math.expm1(x)
 
 
 @overload(expm1, inline="never")
-def _expm1(x):  # type: ignore[no-untyped-def]
+def _expm1(x):
     return _expm1_float32 if x == types.float32 else _expm1_float64

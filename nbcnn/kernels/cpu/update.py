@@ -20,7 +20,7 @@ BLOCK = 16384
 
 
 @serial
-def _sgd(w, dw, hyper):  # type: ignore[no-untyped-def]
+def _sgd(w, dw, hyper):
     kind = w.dtype.type
     lr, l2, l1 = kind(hyper[0]), kind(hyper[3]), kind(hyper[4])
     for i in range(w.size):
@@ -30,7 +30,7 @@ def _sgd(w, dw, hyper):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _sgd_momentum(w, dw, velocity, hyper):  # type: ignore[no-untyped-def]
+def _sgd_momentum(w, dw, velocity, hyper):
     kind = w.dtype.type
     lr, momentum, l2, l1 = kind(hyper[0]), kind(hyper[1]), kind(hyper[3]), kind(hyper[4])
     nesterov = hyper[2] != 0
@@ -44,7 +44,7 @@ def _sgd_momentum(w, dw, velocity, hyper):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sgd_update(w, dw, velocity, hyper, size):  # type: ignore[no-untyped-def]
+def sgd_update(w, dw, velocity, hyper, size):
     """In place on w (size) and velocity (size; empty: no momentum), by the gradient dw (size).
 
     hyper: (lr, momentum, nesterov, l2, l1) in float64.
@@ -59,7 +59,7 @@ def sgd_update(w, dw, velocity, hyper, size):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _adam(w, dw, m, v, hyper):  # type: ignore[no-untyped-def]
+def _adam(w, dw, m, v, hyper):
     kind = w.dtype.type
     step, shrink, eps = kind(hyper[0]), kind(hyper[1]), kind(hyper[4])
     beta1, beta2, correction = kind(hyper[2]), kind(hyper[3]), kind(hyper[5])
@@ -77,7 +77,7 @@ def _adam(w, dw, m, v, hyper):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def adam_update(w, dw, m, v, hyper, size):  # type: ignore[no-untyped-def]
+def adam_update(w, dw, m, v, hyper, size):
     """In place on w, m, v (size), by the gradient dw (size): Adam (arXiv:1412.6980) and AdamW (arXiv:1711.05101).
 
     hyper: (lr / (1 - beta1^t), factor on w: 1 or AdamW's 1 - lr * weight_decay, beta1, beta2, eps,

@@ -1,7 +1,7 @@
 """The SIMD width that the kernels are generated for: the host's, or the one that ``NBCNN_SIMD`` asks for.
 
-``NBCNN_SIMD`` may be 512 (AVX-512), 256 (AVX2) or 128 (SSE, NEON and anything else), in bits; never more than the host has.
-It is read once, when the first kernel module is imported: a process runs one width.
+``NBCNN_SIMD`` may be 512 (AVX-512), 256 (AVX2) or 128 (SSE, NEON and anything else), in bits; never more than the
+host has. It is read once, when the first kernel module is imported: a process runs one width.
 """
 
 from __future__ import annotations
