@@ -26,7 +26,8 @@ class GraphBuilder:
 
     Layers with parameters are named: conv(x, "conv1", ...) makes conv1.weight, conv1.bias and the node /conv1/Conv;
     within scope("layer1.0"), layer1.0.conv1.weight. `shapes` follows every value, without the batch dimension, so that
-    no layer needs the size of its input. Raises InputError where a window does not fit.
+    no layer needs the size of its input. Raises InputError where a window does not fit
+    or a layer has no outputs.
     """
 
     def __init__(self, name: str, shape: Sequence[int], seed: int = 0, init: str | Initializer = "he_normal") -> None:
@@ -168,6 +169,8 @@ class GraphBuilder:
         return output
 
     def _weight(self, layer: str, shape: tuple[int, ...]) -> str:
+        if shape[0] < 1:
+            raise InputError(f"{self.graph.name}: layer {self._path(layer)!r} would have {shape[0]} outputs")
         return self._constant(layer, "weight", self._init(shape, self._rng))
 
     def _constant(self, layer: str, key: str, array: np.ndarray) -> str:
