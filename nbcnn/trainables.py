@@ -30,11 +30,11 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def is_frozen(node: Node, patterns: Sequence[str]) -> bool:
-    """Whether a node is to stay as at inference: its own name fits a pattern, or that of something it reads
-    directly.
+def is_frozen(node: Node, patterns: Sequence[str], weights: Container[str]) -> bool:
+    """Whether a node is to stay as at inference: its own name fits a pattern, or that of one of the `weights` that it
+    reads directly (a value computed by a frozen node does not freeze its readers).
     """
-    return matches(node.name, patterns) or any(matches(name, patterns) for name in node.inputs if name)
+    return matches(node.name, patterns) or any(matches(name, patterns) for name in node.inputs if name in weights)
 
 
 def _origin(name: str, producers: dict[str, Node]) -> str:
