@@ -10,20 +10,12 @@ import numpy as np
 from nbcnn.binder import Binder
 from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
+from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.strided import copy, fill, strides
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
-
-__all__ = ["axis_of"]
-
-
-def axis_of(node: Node, axis: int, rank: int) -> int:
-    """The axis, counted from the front; raises ModelError where there is none."""
-    if not -rank <= axis < rank:
-        raise ModelError(f"{node.label}: axis {axis} is outside a tensor of {rank} dimensions")
-    return axis % rank
 
 
 def _copy_part(b: Binder, source: str, target: str, axis: int, part: str, offset: int) -> None:

@@ -74,7 +74,8 @@ class Reshape(_View):
         shape = [x.size // known if d == -1 else d for d in shape]
         if prod(shape) != x.size:
             hint = ""
-            if x.dims and shape and prod(shape[1:]) and x.size % prod(shape[1:]) == 0 and shape[0] != x.dims[0]:
+            picture = prod(shape[1:])
+            if x.dims and shape and picture and x.size % picture == 0 and shape[0] != x.dims[0]:
                 hint = f"; the file fixes the batch size to {shape[0]} here: feed that many"
             raise ModelError(f"{node.label}: cannot give {x.dims} ({x.size} elements) the shape {asked}{hint}")
         self.settle(node, x, shape)

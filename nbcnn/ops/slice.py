@@ -10,8 +10,8 @@ import numpy as np
 from nbcnn.binder import Binder
 from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
+from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
-from nbcnn.ops.concat import axis_of
 from nbcnn.ops.strided import copy, fill, strides
 
 if TYPE_CHECKING:

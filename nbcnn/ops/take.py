@@ -8,8 +8,8 @@ import numpy as np
 
 from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
+from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, register
-from nbcnn.ops.concat import axis_of
 from nbcnn.ops.sparse import SparseAxes, SparseMatrix, set_matrices
 
 
