@@ -19,6 +19,7 @@ FAMILIES = (
     "layout",
     "logic",
     "loss",
+    "matmul",
     "packing",
     "pad",
     "pool",

@@ -32,8 +32,8 @@ def bind_product(
 class Gemm(Op):
     """inputs: A (M, K), B (K, N) or (N, K) with transB, C broadcast to (M, N) or none -> alpha * A B + beta * C.
 
-    Normalized: C is none or of shape (N) (`bias`), added while the product is stored; every other form is spelled out in
-    nodes of its own by the decompose pass.
+    Normalized: C is none or of shape (N) (`bias`), added while the product is stored; every other form is spelled out
+    in nodes of its own by the decompose pass.
     """
 
     layout = "plain"
@@ -50,6 +50,12 @@ class Gemm(Op):
             raise ModelError(
                 f"{node.label}: cannot multiply {a.dims} (transA={int(trans_a)}) by {w.dims} (transB={int(trans_b)})"
             )
+        shape = (a.dims[1 if trans_a else 0], w.dims[0 if trans_b else 1])
+        if facts.has(node, 2):
+            added = facts.value(node, 2).dims
+            fits = zip(added[::-1], shape[::-1], strict=False)
+            if len(added) > 2 or any(n not in (1, m) for n, m in fits):
+                raise ModelError(f"{node.label}: C of shape {added} cannot be added to a product of shape {shape}")
         node.attrs = {
             "transA": trans_a,
             "transB": trans_b,
