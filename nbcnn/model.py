@@ -205,7 +205,10 @@ def _port(value: Value) -> Port:
 
 def _checked(value: Value, given: Any) -> np.ndarray:
     """The array that was fed, if it fits what the network declares; the first dimension, the batch, is free."""
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        raise InputError(f"input {value.name!r} is not an array: its rows differ in length") from None
     if value.dtype is not None and array.dtype != value.dtype and not (is_float(array.dtype) and is_float(value.dtype)):
         raise InputError(f"input {value.name!r} takes {value.dtype}, not {array.dtype}")
     if value.shape is None:

@@ -65,6 +65,15 @@ class _Step:
     split: int
 
 
+@dataclass
+class _Kept:
+    """What a run goes back to when its loss stops being a number."""
+
+    weights: dict[str, np.ndarray]
+    states: dict[str, np.ndarray]
+    steps_done: int
+
+
 class Trainer:
     """Trains a model in place.
 
@@ -156,7 +165,10 @@ class Trainer:
         return loss
 
     def _target(self, t: Any) -> np.ndarray:
-        target = np.asarray(t)
+        try:
+            target = np.asarray(t)
+        except ValueError:
+            raise InputError("the targets are not an array: their rows differ in length") from None
         if is_float(target.dtype):
             return target.astype(self.model.dtype, copy=False)
         if target.dtype.kind not in "iub":
@@ -306,15 +318,20 @@ class Trainer:
             raise DataError("the data to evaluate on is empty")
         return right / count
 
-    def _snapshot(self) -> dict[str, np.ndarray]:
-        """The weights and running statistics, as they lie in memory."""
-        names = getattr(self, "_changed", self.trained)
-        return {name: self.model.parameters[name].value for name in names}
+    def _snapshot(self) -> _Kept:
+        """What steps change: weights, running statistics, the optimizer's states."""
+        names = getattr(self, "_changed", self.model.parameters)  # before the first step: whatever it may change
+        weights = {name: self.model.parameters[name].value for name in names}
+        return _Kept(weights, {name: array.copy() for name, array in self._states.items()}, self.steps_done)
 
-    def _restore(self, kept: dict[str, np.ndarray]) -> None:
+    def _restore(self, kept: _Kept) -> None:
         with self.model.lock:
-            for name, value in kept.items():
-                self.model.parameters[name].value = value
+            for name, value in kept.weights.items():
+                if name in self._changed:
+                    self.model.parameters[name].value = value
+            for name, array in self._states.items():
+                array[...] = kept.states.get(name, 0)
+            self.steps_done = kept.steps_done
 
 
 class _Clock:
