@@ -82,7 +82,8 @@ def attribute(
         if origin.type not in {Kind.TENSOR, Kind.GRAPH, Kind.TENSORS, Kind.GRAPHS} and says(origin, value):
             return proto
     fresh = encode(name, value, origin, store, graph)
-    fresh.doc_string = proto.doc_string
+    if proto.doc_string:
+        fresh.doc_string = proto.doc_string
     return fresh
 
 

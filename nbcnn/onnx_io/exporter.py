@@ -46,7 +46,7 @@ def model_proto(graph: Graph, store: Store) -> ModelProto:
         sign(model, graph)
     write_opset(model, graph.opset)
     write_metadata(model, graph.metadata)
-    model.graph.CopyFrom(graph_proto(graph, origin, store, listed=model.ir_version < LISTED_BEFORE_IR))
+    write_graph(model.graph, graph, origin, store, listed=model.ir_version < LISTED_BEFORE_IR)
     return model
 
 
@@ -87,14 +87,19 @@ def rewrite(field: object, entries: Iterable[object]) -> None:
     field.extend(entries)  # type: ignore[attr-defined]
 
 
-def graph_proto(graph: Graph, origin: GraphProto | None, store: Store, listed: bool = False) -> GraphProto:
-    """A GraphProto. listed: initializers that the file does not know are to be listed as inputs too."""
+def sub_graph(graph: Graph, store: Store) -> GraphProto:
     proto = GraphProto()
+    write_graph(proto, graph, graph.origin, store)
+    return proto
+
+
+def write_graph(proto: GraphProto, graph: Graph, origin: GraphProto | None, store: Store, listed: bool = False) -> None:
+    """Write a graph into `proto`. listed: initializers that the file does not know are to be listed as inputs too."""
     if origin is not None:
         proto.CopyFrom(origin)
-    proto.name = graph.name
-    if graph.doc != proto.doc_string:
-        proto.doc_string = graph.doc
+    for field, value in (("name", graph.name), ("doc_string", graph.doc)):
+        if getattr(proto, field) != value:
+            setattr(proto, field, value)
     before = GraphProto() if origin is None else origin
     gone = names_of(before) - names_in(graph)
     rewrite(proto.node, (node_proto(node, store) for node in graph.nodes))
@@ -102,10 +107,8 @@ def graph_proto(graph: Graph, origin: GraphProto | None, store: Store, listed: b
     rewrite(proto.input, input_infos(before, graph, listed))
     rewrite(proto.output, (value_info(value) for value in graph.outputs))
     rewrite(proto.value_info, inner_infos(before, graph, gone))
-    rewrite(
-        proto.quantization_annotation, (note for note in before.quantization_annotation if note.tensor_name not in gone)
-    )
-    return proto
+    notes = [note for note in before.quantization_annotation if note.tensor_name not in gone]
+    rewrite(proto.quantization_annotation, notes)
 
 
 def names_of(proto: GraphProto) -> set[str]:
@@ -131,10 +134,10 @@ def write_initializers(proto: GraphProto, before: GraphProto, graph: Graph, stor
     shells = {shell.name: shell for shell in before.initializer}
     order = [*(name for name in shells if name in arrays), *(name for name in arrays if name not in shells)]
     rewrite(proto.sparse_initializer, sparse)
-    rewrite(
-        proto.initializer,
-        (store(shells.get(name, TensorProto(name=name)), arrays[name]) for name in order if name not in done),
-    )
+    del proto.initializer[:]
+    for name in order:
+        if name not in done:  # one by one, so that at most one weight is there a third time
+            proto.initializer.add().CopyFrom(store(shells.get(name, TensorProto(name=name)), arrays[name]))
 
 
 def unchanged(name: str, array: np.ndarray, arrays: dict[str, np.ndarray]) -> bool:
@@ -169,11 +172,17 @@ def initializer_info(name: str, array: np.ndarray, value: Value | None) -> Value
 def inner_infos(before: GraphProto, graph: Graph, gone: set[str]) -> list[ValueInfoProto]:
     """The file's value_info where it still speaks of something, then what was learned of new values."""
     known = [info.name for info in before.value_info]
-    kept = [name for name in known if name not in gone and name in graph.values]
+    kept = [name for name in known if name not in gone and name in graph.values and speaks(graph.values[name])]
     elsewhere = {*known, *graph.output_names(), *(info.name for info in before.input)}
     written = (name for node in graph.nodes for name in node.outputs if name in graph.values and name not in elsewhere)
     fresh = [name for name in written if graph.values[name].dtype is not None and graph.values[name].shape is not None]
     return [value_info(graph.values[name]) for name in (*kept, *fresh)]
+
+
+def speaks(value: Value) -> bool:
+    """Whether anything is known of a value; of a sequence or a map it is the origin that knows."""
+    untensored = value.origin is not None and value.origin.type.WhichOneof("value") != "tensor_type"
+    return untensored or value.dtype is not None
 
 
 def node_proto(node: Node, store: Store) -> NodeProto:
@@ -189,20 +198,11 @@ def node_proto(node: Node, store: Store) -> NodeProto:
     rewrite(proto.input, node.inputs)
     rewrite(proto.output, node.outputs)
     order = [*(name for name in before if name in node.attrs), *(name for name in node.attrs if name not in before)]
+    del proto.attribute[:]
     try:
-        rewrite(
-            proto.attribute,
-            (
-                attribute(
-                    name,
-                    node.attrs[name],
-                    before.get(name),
-                    store,
-                    lambda inner: graph_proto(inner, inner.origin, store),
-                )
-                for name in order
-            ),
-        )
+        for name in order:
+            entry = attribute(name, node.attrs[name], before.get(name), store, lambda inner: sub_graph(inner, store))
+            proto.attribute.append(entry)
     except (ValueError, TypeError) as error:
         raise ModelError(f"{node.label}: an attribute has no form in ONNX: {error}") from error
     return proto

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nbcnn.onnx_io import read_model, to_proto, write_model
 
+Maker = Callable[..., onnx.ModelProto]
 DATA = Path(os.environ.get("NBCNN_DATA", Path(__file__).parents[3] / "shared" / "data")) / "models"
 FILES = (
     "mnist-8/model.onnx",
@@ -27,7 +29,7 @@ FILES = (
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_real_file_byte_for_byte(name, tmp_path):
+def test_real_file_byte_for_byte(name: str, tmp_path: Path) -> None:
     source = DATA / name
     if not source.is_file():
         pytest.skip(f"{source} is missing")
@@ -46,7 +48,7 @@ def test_real_file_byte_for_byte(name, tmp_path):
     assert len(graph.origin.SerializeToString()) < 30_000, "weights are still in the origin"
 
 
-def test_every_node_test_of_onnx():
+def test_every_node_test_of_onnx() -> None:
     """1,884 models with every operator, element type and kind of attribute."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # onnx makes infinities on purpose
@@ -61,7 +63,7 @@ def test_every_node_test_of_onnx():
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("raw", [True, False])
 @pytest.mark.parametrize("listed", [True, False])
-def test_all_notes_survive(linear, dtype, raw, listed):
+def test_all_notes_survive(linear: Maker, dtype: str, raw: bool, listed: bool) -> None:
     model = linear(dtype, raw=raw, listed=listed)
     untouched = model.SerializeToString()
     graph = read_model(model)
@@ -75,7 +77,7 @@ def test_all_notes_survive(linear, dtype, raw, listed):
     assert graph.doc == "a graph"
 
 
-def test_bfloat16_keeps_its_type():
+def test_bfloat16_keeps_its_type() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
     array = np.array([1, 1 / 3, -2e30]).astype(ml_dtypes.bfloat16)
     weight = numpy_helper.from_array(array, "w")
@@ -89,7 +91,7 @@ def test_bfloat16_keeps_its_type():
     assert to_proto(read) == model
 
 
-def test_unknown_and_symbolic_dimensions(identity_model):
+def test_unknown_and_symbolic_dimensions(identity_model: Maker) -> None:
     model = identity_model([helper.make_node("Relu", ["x"], ["y"])])
     model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", None, 3, -1]))
     graph = read_model(model)
@@ -98,7 +100,7 @@ def test_unknown_and_symbolic_dimensions(identity_model):
     assert to_proto(graph) == model
 
 
-def test_attributes_of_all_kinds(identity_model):
+def test_attributes_of_all_kinds(identity_model: Maker) -> None:
     table = np.arange(4, dtype=np.int64)
     node = helper.make_node(
         "Own", ["x"], ["y"], "n", domain="own",
@@ -117,11 +119,11 @@ def test_attributes_of_all_kinds(identity_model):
     assert to_proto(graph) == model
 
 
-def test_sub_graphs(identity_model):
+def test_sub_graphs(identity_model: Maker) -> None:
     inner = helper.make_graph(
         [helper.make_node("Add", ["x", "one"], ["z"], "add")],
         "inner", [], [helper.make_tensor_value_info("z", TensorProto.FLOAT, [2, 3])],
-        [numpy_helper.from_array(np.float32([1]), "one")], "says inner",
+        [numpy_helper.from_array(np.array([1], np.float32), "one")], "says inner",
     )  # fmt: skip
     node = helper.make_node("If", ["c"], ["y"], "if", then_branch=inner, else_branch=inner)
     model = identity_model([node], [numpy_helper.from_array(np.array(True), "c")])
@@ -129,16 +131,16 @@ def test_sub_graphs(identity_model):
     branch = graph.nodes[0].attrs["then_branch"]
     assert [n.op for n in branch.nodes] == ["Add"] and branch.initializers["one"] == [1]
     assert to_proto(graph) == model
-    branch.initializers["one"] = np.float32([2])
+    branch.initializers["one"] = np.array([2], np.float32)
     written = {a.name: a.g for a in to_proto(graph).graph.node[0].attribute}
     assert numpy_helper.to_array(written["then_branch"].initializer[0]) == [2]
     assert written["else_branch"] == inner
 
 
 @pytest.mark.parametrize("indices", [[1, 5], [[0, 1], [1, 2]]])
-def test_sparse_initializers(identity_model, indices):
-    values = numpy_helper.from_array(np.float32([7, 9]), "s")
-    sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(np.int64(indices)), [2, 3])
+def test_sparse_initializers(identity_model: Maker, indices: list) -> None:
+    values = numpy_helper.from_array(np.array([7, 9], np.float32), "s")
+    sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(np.array(indices, np.int64)), [2, 3])
     model = identity_model([helper.make_node("Add", ["x", "s"], ["y"])])
     model.graph.sparse_initializer.append(sparse)
     graph = read_model(model)
@@ -150,15 +152,15 @@ def test_sparse_initializers(identity_model, indices):
     np.testing.assert_array_equal(numpy_helper.to_array(written.initializer[0]), np.ones((2, 3)))
 
 
-def test_local_functions_and_custom_domains(identity_model):
-    body = [helper.make_node("Constant", [], ["two"], value=numpy_helper.from_array(np.float32(2)))]
+def test_local_functions_and_custom_domains(identity_model: Maker) -> None:
+    body = [helper.make_node("Constant", [], ["two"], value=numpy_helper.from_array(np.array(2, np.float32)))]
     body.append(helper.make_node("Mul", ["a", "two"], ["b"]))
     function = helper.make_function("own", "Twice", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
     model = identity_model([helper.make_node("Twice", ["x"], ["y"], "t", domain="own")], functions=[function])
     assert to_proto(read_model(model)) == model
 
 
-def test_onnx_may_be_called_ai_onnx(identity_model):
+def test_onnx_may_be_called_ai_onnx(identity_model: Maker) -> None:
     model = identity_model([helper.make_node("Relu", ["x"], ["y"])])
     model.opset_import[0].domain = "ai.onnx"
     graph = read_model(model)
@@ -166,7 +168,7 @@ def test_onnx_may_be_called_ai_onnx(identity_model):
     assert to_proto(graph) == model
 
 
-def test_bytes_and_path_say_the_same(linear, tmp_path):
+def test_bytes_and_path_say_the_same(linear: Maker, tmp_path: Path) -> None:
     content = linear().SerializeToString()
     (tmp_path / "m.onnx").write_bytes(content)
     for source in (content, tmp_path / "m.onnx", str(tmp_path / "m.onnx")):
