@@ -13,6 +13,7 @@ from nbcnn.passes.eliminate import eliminate
 from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
 from nbcnn.passes.layout import choose_layouts
 from nbcnn.passes.pack import pack_weights
+from nbcnn.passes.reorder import pool_before_activation
 from nbcnn.passes.specialize import Mode, specialize
 
 __all__ = ["lower_for_inference", "lower_for_training"]
@@ -43,6 +44,7 @@ def lower_for_training(source: Graph, feeds: Feeds, dtype: np.dtype, outputs: It
     graph = specialize(source, feeds, dtype, outputs, mode)
     decompose(graph)
     eliminate(graph)
+    pool_before_activation(graph)
     fuse_epilogues(graph)
     choose_layouts(graph)
     return graph

@@ -76,7 +76,7 @@ class Gather:
             b.scratch(slot * b.threads, np.int64),
             b.scratch(ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
             *self._grids(packing),
-            (block, self._panels_a_task(packing, pixels, block)),
+            (block, self._panels_a_task(packing, pixels, block), int(self._stays_inside())),
             *bounds(node, b.dtype),
         )
 
@@ -90,6 +90,14 @@ class Gather:
             b.scratch(max(-(-len(self.taps) // 4), 1) * 16 * b.threads, np.int64),
             *self._grids(packing),
             *bounds(node, b.dtype),
+        )
+
+    def _stays_inside(self) -> bool:
+        """Whether no tap of any position falls off the picture."""
+        return all(
+            move >= 0 and (grid - 1) * step + move < extent
+            for moves, _ in self.taps
+            for move, grid, step, extent in zip(moves, self.grid, self.step, self.extent, strict=True)
         )
 
     def _taps(self, b: Binder) -> Buffer:

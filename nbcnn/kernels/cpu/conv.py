@@ -27,53 +27,65 @@ DEPTH_BLOCK = 1024
 
 
 @serial
-def _locate(scratch, slot, block, first, count, grid, source, target):
-    """Write base, d, h, w (of the source) and the output start of `count` pixels from `first` on into the slot."""
+def _locate(scratch, slot, block, first, count, grid, source, target, inside):
+    """Write the source and output starts of `count` pixels from `first` on into the slot, and, unless every tap of every
+    pixel is `inside` the picture, their d, h, w in the source."""
     _n, grid_d, grid_h, grid_w = grid
     in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
     out_d, out_h, out_w, out_pitch, at_d, at_h, at_w, jump_d, jump_h, jump_w = target
-    rest = first
-    w = rest % grid_w
-    rest //= grid_w
+    w = first % grid_w
+    rest = first // grid_w
     h = rest % grid_h
     rest //= grid_h
     d = rest % grid_d
     image = rest // grid_d
-    for i in range(count):
-        source_d, source_h, source_w = d * step_d, h * step_h, w * step_w
-        scratch[slot + i] = (((image * in_d + source_d) * in_h + source_h) * in_w + source_w) * pitch
-        scratch[slot + block + i] = source_d
-        scratch[slot + 2 * block + i] = source_h
-        scratch[slot + 3 * block + i] = source_w
-        row = (image * out_d + at_d + d * jump_d) * out_h + at_h + h * jump_h
-        scratch[slot + 4 * block + i] = (row * out_w + at_w + w * jump_w) * out_pitch
-        w += 1
-        if w == grid_w:
-            w = 0
-            h += 1
-            if h == grid_h:
-                h = 0
-                d += 1
-                if d == grid_d:
-                    d = 0
-                    image += 1
+    done = 0
+    while done < count:
+        # The rest of one line: everything but w is the same for all of its pixels.
+        length = min(grid_w - w, count - done)
+        base = ((image * in_d + d * step_d) * in_h + h * step_h) * in_w * pitch
+        row = ((image * out_d + at_d + d * jump_d) * out_h + at_h + h * jump_h) * out_w + at_w
+        for i in range(length):
+            place = slot + done + i
+            simd.put(scratch, place, base + (w + i) * step_w * pitch)
+            simd.put(scratch, place + 4 * block, (row + (w + i) * jump_w) * out_pitch)
+        if not inside:
+            for i in range(length):
+                place = slot + done + i
+                simd.put(scratch, place + block, d * step_d)
+                simd.put(scratch, place + 2 * block, h * step_h)
+                simd.put(scratch, place + 3 * block, (w + i) * step_w)
+        done += length
+        w = 0
+        h += 1
+        if h == grid_h:
+            h = 0
+            d += 1
+            if d == grid_d:
+                d = 0
+                image += 1
 
 
 @serial
-def _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside):
+def _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside, inside):
     """Write the start in x of every pixel's row for one tap; `outside` where the tap falls off the picture."""
     in_d, in_h, in_w, pitch, _run, _sd, _sh, _sw = source
     move_d, move_h, move_w = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
     move = ((move_d * in_h + move_h) * in_w + move_w) * pitch
     table = slot + (5 + tap) * block
-    for i in range(count):
-        d = scratch[slot + block + i] + move_d
-        h = scratch[slot + 2 * block + i] + move_h
-        w = scratch[slot + 3 * block + i] + move_w
-        inside = (d >= 0) & (d < in_d) & (h >= 0) & (h < in_h) & (w >= 0) & (w < in_w)
-        scratch[table + i] = scratch[slot + i] + move if inside else outside
+    if inside:
+        for i in range(count):
+            simd.put(scratch, table + i, simd.get(scratch, slot + i) + move)
+    else:
+        for i in range(count):
+            d = simd.get(scratch, slot + block + i) + move_d
+            h = simd.get(scratch, slot + 2 * block + i) + move_h
+            w = simd.get(scratch, slot + 3 * block + i) + move_w
+            meets = (d >= 0) & (d < in_d) & (h >= 0) & (h < in_h) & (w >= 0) & (w < in_w)
+            start = simd.get(scratch, slot + i) + move
+            simd.put(scratch, table + i, start if meets else outside)
     for i in range(count, padded):
-        scratch[table + i] = outside
+        simd.put(scratch, table + i, outside)
 
 
 @serial
@@ -188,7 +200,7 @@ def _gather_task(
 ):
     """One block of pixels by one range of panels of one group."""
     groups, channels, all_taps = weights
-    block, panel_group = schedule
+    block, panel_group, inside = schedule
     run = source[4]
     lanes = simd.lanes(y)
     vecs = 1 if channels <= lanes else PANEL_VECS
@@ -205,11 +217,11 @@ def _gather_task(
     spot = thread * ROWS * PANEL_VECS * lanes
     padded = (count + ROWS - 1) // ROWS * ROWS
     outside = simd.distance(x, zeros) - group * run
-    _locate(scratch, slot, block, first, count, grid, source, target)
+    _locate(scratch, slot, block, first, count, grid, source, target, inside)
     for i in range(count):
         scratch[slot + i] += group * run
     for tap in range(tap_count):
-        _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside + group * run)
+        _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside + group * run, inside)
     for panel in range(first_panel, min(first_panel + panel_group, panels)):
         start = (group * panels + panel) * all_taps * run * width
         column = group * channels + panel * width
@@ -243,10 +255,11 @@ def conv_gather(
     grid: (n, d, h, w), the pixels to compute. source: (d, h, w, pitch, run, step d, h, w): extent of x, elements from
     pixel to pixel, elements that a tap takes, and the move in x from one pixel of the grid to the next.
     target: (d, h, w, pitch, first d, h, w, step d, h, w): extent of y, and where in it the grid lies.
-    weights: (groups, output channels a group, taps in w). schedule: (pixels in a block, panels in a task).
+    weights: (groups, output channels a group, taps in w). schedule: (pixels in a block, panels in a
+    task, 1 if no tap ever falls off the picture).
     """
     groups, channels, _taps = weights
-    block, panel_group = schedule
+    block, panel_group, _inside = schedule
     lanes = simd.lanes(y)
     width = lanes if channels <= lanes else PANEL_VECS * lanes
     panels = (channels + width - 1) // width

@@ -21,11 +21,13 @@ __all__ = [
     "clamp",
     "distance",
     "fma",
+    "get",
     "lanes",
     "load",
     "load_first",
     "mul",
     "prefetch",
+    "put",
     "store",
     "store_first",
     "sub",
@@ -132,6 +134,27 @@ def load(typingctx, array, index):
         return _aligned_load(builder, pointer, array.dtype.bitwidth // 8)
 
     return vec_of(array)(array, types.int64), codegen
+
+
+@intrinsic
+def get(typingctx, array, index):
+    """get(array, index): array[index] without Numba's test for negative indices, which keeps loops from being vectorized."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load(_pointer(context, builder, signature.args[0], args[0], args[1], vector=False))
+
+    return array.dtype(array, types.int64), codegen
+
+
+@intrinsic
+def put(typingctx, array, index, value):
+    """put(array, index, value): array[index] = value, likewise."""
+
+    def codegen(context, builder, signature, args):
+        builder.store(args[2], _pointer(context, builder, signature.args[0], args[0], args[1], vector=False))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), codegen
 
 
 @intrinsic
