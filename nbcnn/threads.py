@@ -14,7 +14,8 @@ def set_num_threads(count: int) -> None:
     from nbcnn.kernels.cpu.threads import most
 
     global _chosen  # noqa: PLW0603 (one setting for the whole process, as users expect of it)
-    if not 1 <= count <= most():
+    given: object = count  # callers are not all type-checked
+    if not isinstance(given, int) or not 1 <= given <= most():
         raise InputError(f"set_num_threads({count!r}): this machine can use 1 to {most()} threads")
     _chosen = count
 
