@@ -20,7 +20,8 @@ NEG = 10
 EXP = 11
 LOG = 12
 SQRT = 13
-CLAMP = 14  # only as a gradient: that of CLIP, told from y, with nothing passing at the bounds themselves
+HARD_SWISH = 14  # x times (x / 6 + 1/2 held between 0 and 1)
+CLAMP = 15  # only as a gradient: that of CLIP, told from y, with nothing passing at the bounds themselves
 
 # `arithmetic(code, a, b, y, ...)`: y = a op b. A code and its REVERSED one differ in which operand comes first.
 ADD = 0

@@ -1,5 +1,5 @@
-"""Operators of one input, element by element: Relu, LeakyRelu, Elu, Selu, Sigmoid, HardSigmoid, Tanh, Softplus,
-Softsign, Clip, Sign, Abs, Neg, Exp, Log, Sqrt, and Cast, which between floats does nothing.
+"""Operators of one input, element by element: Relu, LeakyRelu, Elu, Selu, Sigmoid, HardSigmoid, HardSwish, Tanh,
+Softplus, Softsign, Clip, Sign, Abs, Neg, Exp, Log, Sqrt, and Cast, which between floats does nothing.
 
 One kernel computes them all; a `Spec` says which of its operations an operator is and with what two scalars.
 """
@@ -56,6 +56,7 @@ SPECS = {
     "HardSigmoid": Spec(opcodes.HARD_SIGMOID, "y", {"alpha": 0.2, "beta": 0.5}, lambda at: (at["alpha"], at["beta"])),
     "Tanh": Spec(opcodes.TANH, "y", {}, cheap=False),
     "Softplus": Spec(opcodes.SOFTPLUS, "x", {}, cheap=False),
+    "HardSwish": Spec(opcodes.HARD_SWISH, "x", {}),
     "Softsign": Spec(opcodes.SOFTSIGN, "x", {}),
     "Sign": Spec(opcodes.SIGN, "x", {}, fold=np.sign),
     "Abs": Spec(opcodes.ABS, "x", {}, fold=np.abs),
@@ -89,7 +90,7 @@ class _Elementwise(Op):
 @register(*SPECS)
 class Unary(_Elementwise):
     """ONNX: Relu 6, 13, 14; LeakyRelu 6, 16; Elu 6, 22; Selu 6, 22; Sigmoid, Tanh, Abs, Neg, Exp, Log, Sqrt 6, 13;
-    HardSigmoid 6, 22; Softplus, Softsign 1, 22; Sign 9, 13. inputs: X -> Y.
+    HardSigmoid 6, 22; Softplus, Softsign 1, 22; HardSwish 14, 22; Sign 9, 13. inputs: X -> Y.
     """
 
     since = 6
@@ -204,7 +205,8 @@ class ClampGrad(Op):
 def bind_grad(node: Node, b: Binder, code: int, first: float, second: float) -> None:
     """Emit the backward call; dx takes over the memory of dy, or of what was kept, where nobody else reads it."""
     kept, dy = node.inputs
-    _ = b.in_place(node.outputs[0], dy) or b.in_place(node.outputs[0], kept)
+    if code != opcodes.SOFTPLUS:  # its exponential must be vectorized
+        _ = b.in_place(node.outputs[0], dy) or b.in_place(node.outputs[0], kept)
     kind = b.dtype.type
     b.call("elementwise_grad", code, b.buffer(kept), b.buffer(dy), b.buffer(node.outputs[0]), kind(first), kind(second))
 

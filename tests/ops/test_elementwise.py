@@ -80,6 +80,20 @@ def test_float32_is_accurate_over_the_whole_range(op: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_hard_swish(dtype: Any) -> None:
+    """x times HardSigmoid of x with alpha 1/6 and beta 1/2, as ONNX defines it; the derivative by the product rule."""
+    x = np.append(np.linspace(-5, 5, 41), np.nan).astype(dtype)
+    x[[8, 32]] += dtype(0.01)  # not the kinks, -3 and 3
+    dy = RNG.standard_normal(x.shape).astype(dtype)
+    (y,), (dx,) = Case("HardSwish", [x], dtype=dtype).run_training([dy])
+    gate = reference.hard_sigmoid(x, 1 / 6, 0.5)
+    near: dict[str, Any] = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+    np.testing.assert_allclose(y, x * gate, **near)
+    slope = gate + x * reference.hard_sigmoid_backward(np.ones(x.shape), x, 1 / 6, 0.5)
+    np.testing.assert_allclose(dx, dy * slope, **near)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("opset", [6, 11, 13])
 @pytest.mark.parametrize(("low", "high"), [(-0.5, 1.0), (None, 0.25), (0.0, None), (None, None), (1.0, -1.0)])
 def test_clip(low: float | None, high: float | None, opset: int, dtype: Any) -> None:

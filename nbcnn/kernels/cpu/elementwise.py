@@ -17,6 +17,7 @@ from nbcnn.kernels.opcodes import (
     ELU,
     EXP,
     HARD_SIGMOID,
+    HARD_SWISH,
     LEAKY_RELU,
     LOG,
     NEG,
@@ -87,6 +88,13 @@ def _apply(code, x, y, a, b):
     elif code == SQRT:
         for i in range(count):
             y[i] = math.sqrt(x[i])
+    elif code == HARD_SWISH:
+        sixth, half = one / x.dtype.type(6), one / x.dtype.type(2)
+        for i in range(count):
+            u = x[i]
+            v = u * sixth + half
+            v = zero if v < zero else v
+            y[i] = u * (one if v > one else v)
 
 
 @kernel
@@ -102,27 +110,35 @@ def elementwise(code, x, y, a, b):
 
 @serial
 def _apply_grad(code, v, dy, dx, a, b):
-    """dx = dy f'; v is what `elementwise_grad` says. dx may be dy."""
+    """dx = dy f'; v is what `elementwise_grad` says. dx may be dy.
+
+    dy is read whether or not it is passed on: a read that depends on a condition would be a branch for each element.
+    """
     zero, one, two = v.dtype.type(0), v.dtype.type(1), v.dtype.type(2)
     count = v.size
     if code == CLAMP:
         for i in range(count):
-            dx[i] = dy[i] if (v[i] > a) & (v[i] < b) else zero
+            d = dy[i]
+            dx[i] = d if (v[i] > a) & (v[i] < b) else zero
     elif code == CLIP:
         for i in range(count):
-            dx[i] = dy[i] if (v[i] >= a) & (v[i] <= b) else zero
+            d = dy[i]
+            dx[i] = d if (v[i] >= a) & (v[i] <= b) else zero
     elif code == LEAKY_RELU:
         for i in range(count):
-            dx[i] = dy[i] if v[i] > zero else a * dy[i]
+            d = dy[i]
+            dx[i] = d if v[i] > zero else a * d
     elif code == ELU:
         for i in range(count):
-            dx[i] = dy[i] * (b if v[i] > zero else v[i] + a)
+            u, d = v[i], dy[i]
+            dx[i] = d * (b if u > zero else u + a)
     elif code == SIGMOID:
         for i in range(count):
             dx[i] = dy[i] * v[i] * (one - v[i])
     elif code == HARD_SIGMOID:
         for i in range(count):
-            dx[i] = dy[i] * a if (v[i] > zero) & (v[i] < one) else zero
+            d = dy[i] * a
+            dx[i] = d if (v[i] > zero) & (v[i] < one) else zero
     elif code == TANH:
         for i in range(count):
             dx[i] = dy[i] * (one - v[i] * v[i])
@@ -138,8 +154,9 @@ def _apply_grad(code, v, dy, dx, a, b):
             dx[i] = zero
     elif code == ABS:
         for i in range(count):
-            d = dy[i] if v[i] > zero else -dy[i]
-            dx[i] = zero if v[i] == zero else d
+            u, d = v[i], dy[i]
+            d = d if u > zero else -d
+            dx[i] = zero if u == zero else d
     elif code == EXP:
         for i in range(count):
             dx[i] = dy[i] * v[i]
@@ -149,6 +166,13 @@ def _apply_grad(code, v, dy, dx, a, b):
     elif code == SQRT:
         for i in range(count):
             dx[i] = dy[i] / (two * v[i])
+    elif code == HARD_SWISH:
+        three = one + two
+        for i in range(count):
+            u, d = v[i], dy[i]
+            slope = u / three + one / two
+            slope = zero if u < -three else slope
+            dx[i] = d if u > three else d * slope
 
 
 @kernel
