@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Samples", "check_classes", "open_samples"]
 
+HELD = 0.1
+"""The share of the data that is held back where nothing is said."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -33,9 +36,13 @@ class Samples:
 
 
 def open_samples(
-    graph: Graph, source: str, validation: str, flags: dict[str, Any], skip_bad: bool = False, seed: int = 0
+    graph: Graph, source: str, validation: str | None, flags: dict[str, Any], skip_bad: bool = False, seed: int = 0
 ) -> Samples:
-    """Open training data and validation data (a path, or the fraction to hold back where `source` has no such part)."""
+    """Open training data and validation data.
+
+    validation: a path, or the fraction to hold back where `source` has no such part; None holds back a tenth, if that
+    is anything.
+    """
     from nbcnn.data import split
 
     if len(graph.inputs) != 1:
@@ -43,12 +50,12 @@ def open_samples(
         raise InputError(f"'nbcnn train' feeds one input, but this network takes {names}: use nbcnn.Trainer in Python")
     train, held, steps = _open(graph, source, flags, skip_bad)
     skipped = list(getattr(train, "skipped", ()))
-    fraction = _fraction(validation)
-    if fraction is None:
+    fraction = HELD if validation is None else _fraction(validation)
+    if validation is not None and fraction is None:
         held, _, _ = _open(graph, validation, flags, skip_bad)
         if held.classes != train.classes:
             raise DataError(f"{validation}: its classes {held.classes} are not those of {source}, {train.classes}")
-    elif held is None and fraction:
+    elif held is None and fraction and (validation is not None or len(train) * fraction >= 1):
         train, held = split(train, fraction, seed)
     for part in filter(None, (train, held)):
         _check_shape(graph, part)

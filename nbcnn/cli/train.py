@@ -25,7 +25,6 @@ INTERRUPTED = 130
 )
 @click.option(
     "--validation",
-    default="0.1",
     metavar="FRACTION|PATH",
     help="Data to measure the accuracy on, or how much of --data to hold back where it has none (default 0.1).",
 )

@@ -97,7 +97,9 @@ def _open(path: str | Path) -> Image:
     except UnidentifiedImageError as error:
         raise _corrupt(path, error) from None
     except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror or error}") from None
+        if error.strerror is None:  # not the system's: some decoders say so what they do not like
+            raise _corrupt(path, error) from None
+        raise FileError(f"cannot read {path}: {error.strerror}") from None
     except Exception as error:
         raise _corrupt(path, error) from None
 
