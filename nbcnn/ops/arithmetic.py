@@ -80,6 +80,8 @@ class Arithmetic(Op):
                 "convert the file to opset 7 or later"
             )
         node.attrs = {}
+        if node.op == "Pow":
+            _make_exponent_float(node, facts)
         if len(node.inputs) == 1:
             node.op, node.attrs = "Identity", {"shape": shapes[0]}
 
@@ -138,6 +140,17 @@ class Arithmetic(Op):
         rule = {"Sub": _grad_of_sub, "Mul": _grad_of_mul, "Div": _grad_of_div, "Pow": _grad_of_pow}[node.op]
         whole = rule(node, back, dy, need)
         return [_reduced(back, g, x) if g else None for x, g in zip(node.inputs, whole, strict=True)]
+
+
+def _make_exponent_float(node: Node, facts: Facts) -> None:
+    """From opset 12 on a power of floats may have a whole number of an integer type as its exponent."""
+    base, exponent = facts.value(node, 0), facts.value(node, 1)
+    assert base.dtype is not None and exponent.dtype is not None
+    known = facts.constants.get(exponent.name)
+    if base.dtype.kind == "f" and exponent.dtype.kind in "iu" and known is not None:
+        name = facts.graph.new_value(f"{exponent.name}.float", base.dtype, exponent.dims)
+        facts.graph.initializers[name] = known.astype(base.dtype)
+        node.inputs[1] = name
 
 
 def _reduced(back: Backward, dx: str, like: str) -> str:

@@ -18,6 +18,7 @@ from nbcnn.errors import UnsupportedError
 from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
 from nbcnn.ops.base import Facts, Op, Shaped, register
+from nbcnn.ops.strided import copy, strides
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -234,7 +235,7 @@ ELEMENT_TYPES = {
 @register("Cast")
 class Cast(Op):
     """ONNX opsets 6, 9, 13, 19, 21, 23, 24. Every float is computed in one type, so between floats it is Identity;
-    constants are cast.
+    integers and booleans are converted to floats; to integers, constants alone are cast.
     """
 
     since = 6
@@ -259,9 +260,18 @@ class Cast(Op):
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         x = inputs[0]
         assert x is not None and x.dtype is not None
-        if node.op != "Identity":
+        if node.op == "Identity":
+            return [(x.dtype, x.dims)]
+        if x.dtype.kind not in "iub" or node.attrs["to"].kind != "f":
             raise UnsupportedError(
                 f"{node.label}: a cast from {x.dtype.name} to {node.attrs['to'].name} of values that depend "
                 "on the input data is not supported"
             )
-        return [(x.dtype, x.dims)]
+        return [(node.attrs["to"], x.dims)]
+
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        return [None]
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
+        copy(b, x, y, list(zip(y.dims, strides(x), strides(y), strict=True)))

@@ -133,4 +133,5 @@ class Sweep:
         graph.nodes.append(node)
         for name, (kind, shape) in zip(node.outputs, op.infer(node, inputs), strict=False):
             if name:
-                graph.values[name] = Value(name, np.dtype(kind), tuple(int(d) for d in shape))
+                dtype = compute_dtype(np.dtype(kind), self.dtype)
+                graph.values[name] = Value(name, dtype, tuple(int(d) for d in shape))

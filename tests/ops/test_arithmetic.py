@@ -120,6 +120,13 @@ def test_power_by_one_number(exponent: float) -> None:
     np.testing.assert_allclose(da, reference.pow_backward(dy, a, b)[0], rtol=1e-5, atol=1e-6)
 
 
+def test_power_by_an_integer() -> None:
+    a, b = draw("Pow", (2, 3), np.float32), np.array([1, 2, 3])
+    (y,), (da,) = Case("Pow", [a, b], weights=(1,)).run_training([np.ones((2, 3), np.float32)])
+    np.testing.assert_allclose(y, reference.pow_(a, b), rtol=1e-6)
+    np.testing.assert_allclose(da, reference.pow_backward(np.ones((2, 3)), a, b)[0], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("op", "wanted"),
     [("Add", [-5, 9]), ("Sub", [-9, 5]), ("Mul", [-14, 14]), ("Div", [-3, 3]), ("Max", [2, 7]), ("Min", [-7, 2])],

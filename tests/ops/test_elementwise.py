@@ -125,6 +125,15 @@ def test_cast_between_floats_passes_on(to: int, opset: int) -> None:
     np.testing.assert_array_equal(case.run()[0], x)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.bool_])
+def test_cast_of_what_is_fed(kind: Any, dtype: Any) -> None:
+    x = RNG.integers(0, 2 if kind is np.bool_ else 256, (2, 3, 5, 7)).astype(kind)
+    (y,) = Case("Cast", [x], {"to": 1}, dtype=dtype).run()
+    np.testing.assert_array_equal(y, x.astype(dtype))
+    assert y.dtype == dtype
+
+
 def test_cast_of_constants_is_folded() -> None:
     case = Case("Cast", [np.array([3, 0, -2])], {"to": 1}, weights=(0,))
     np.testing.assert_array_equal(case.run()[0], np.array([3, 0, -2], np.float32))
