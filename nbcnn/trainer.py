@@ -297,7 +297,17 @@ class Trainer:
                 progress(Progress(number, epochs, index + 1, len(loader), loss, clock.rate, clock.left))
             if stopped.is_set():
                 return None
+        self._check_finite()
         return total / count
+
+    def _check_finite(self) -> None:
+        """The loss of a step shows what the step before it did to the weights; nothing shows what the last one did."""
+        for name in self._changed:
+            if not np.isfinite(self.model.parameters[name].data).all():
+                raise TrainingError(
+                    f"{name!r} holds values that are not finite after step {self.steps_done} "
+                    f"with learning rate {self.lr:g}: lower the learning rate"
+                )
 
     def predict(self, x: Any) -> np.ndarray:
         """The values that the loss is taken of (before a final Softmax), at inference."""

@@ -205,6 +205,14 @@ def test_not_a_number(fails: Fails, lenet: Path, few_digits: Path, tmp_path: Pat
     assert all(np.array_equal(before[t.name], numpy_helper.to_array(t)) for t in model.graph.initializer)
 
 
+def test_not_a_number_after_the_last_step(fails: Fails, lenet: Path, few_digits: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    args = ("--data", few_digits, "--epochs", 1, "--batch-size", 64, "--out", out)
+    assert "not finite after step 1 with learning rate 1e+40" in fails("train", lenet, *args, "--lr", 1e40)
+    arrays = (numpy_helper.to_array(tensor) for tensor in onnx.load(out).graph.initializer)
+    assert all(np.isfinite(array).all() for array in arrays)
+
+
 # --- where to write
 
 
