@@ -1,0 +1,52 @@
+"""Whole benchmarks at their smallest, so that they still run when they are needed. Speeds are not looked at."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.__main__ import main
+
+
+def report(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def test_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "models.json"
+    assert main(["models", "--nets", "lenet", "--batches", "1", "3", "--quick", "--out", str(out)]) == 0
+    found = report(out)
+    assert [(row["network"], row["batch"]) for row in found["rows"]] == [("lenet", 1), ("lenet", 3)]
+    assert all(set(row["timings"]) == {"nbcnn", "onnxruntime"} and row["ratio"] > 0 for row in found["rows"])
+    assert found["benchmark"] == "models" and found["machine"]["cpu"]
+    assert "onnxruntime ms" in capsys.readouterr().out
+
+
+def test_training(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    out = tmp_path / "training.json"
+    assert main(["training", "--nets", "lenet", "--batch", "4", "--quick", "--out", str(out)]) == 0
+    (row,) = report(out)["rows"]
+    assert set(row["timings"]) == {"nbcnn", "torch", "torch channels_last"}
+
+
+def test_kernels(tmp_path: Path) -> None:
+    out = tmp_path / "kernels.json"
+    assert main(["kernels", "--nets", "lenet", "--batches", "2", "--quick", "--out", str(out)]) == 0
+    rows = report(out)["rows"]
+    assert [row["layer"] for row in rows] == ["1x28x28 -> 6, 5x5", "6x12x12 -> 16, 5x5"]
+    assert all(row["weight gradient"]["gflops"] > 0 for row in rows)
+
+
+def test_results_say_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "results.json"
+    assert main(["results", "--data", str(tmp_path), "--out", str(out)]) == 1
+    assert "mnist-8" in capsys.readouterr().err
+    assert not any(row["ok"] for row in report(out)["rows"])
+
+
+def test_without_data(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no such folder"):
+        main(["mnist", "--data", str(tmp_path / "none")])
