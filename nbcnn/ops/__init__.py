@@ -10,6 +10,7 @@ __all__ = ["FAMILIES", "REGISTRY", "Facts", "Op", "lookup"]
 
 FAMILIES = (
     "arithmetic",
+    "batch_norm",
     "concat",
     "constant",
     "conv",

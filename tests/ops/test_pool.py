@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from harness import Case
+from guards import run_guarded
+from harness import Case, to_onnx_order
 
 from nbcnn.errors import ModelError, UnsupportedError
 
@@ -55,6 +56,20 @@ def test_pool(op: str, shape: tuple[int, ...], attrs: dict[str, Any], dtype: Any
     (got,), (got_dx,) = case.run_training([dy])
     np.testing.assert_allclose(got, y, rtol=rounding(dtype), atol=rounding(dtype))
     np.testing.assert_allclose(got_dx, dx, rtol=rounding(dtype), atol=rounding(dtype))
+
+
+@pytest.mark.parametrize(("shape", "attrs"), WINDOWS)
+@pytest.mark.parametrize("op", FUNCTIONS)
+def test_between_guard_bands(op: str, shape: tuple[int, ...], attrs: dict[str, Any]) -> None:
+    rng = np.random.default_rng(8)
+    x = picture(shape, np.float32, rng)
+    y = getattr(reference, FUNCTIONS[op])(x, **attrs)
+    dy = picture(y.shape, np.float32, rng)
+    plan = Case(op, [x], attrs).training_plan([dy])
+    found = [to_onnx_order(run_guarded(plan)[v.name], v.layout) for v in plan.graph.outputs]
+    np.testing.assert_allclose(found[0], y, rtol=2e-5, atol=2e-5)
+    dx = getattr(reference, f"{FUNCTIONS[op]}_backward")(dy, x, **attrs)
+    np.testing.assert_allclose(found[1], dx, rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize(("shape", "attrs"), WINDOWS)

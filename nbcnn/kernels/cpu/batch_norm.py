@@ -1,7 +1,7 @@
 """Batch normalization over rows of channels: x is (rows, channels), flat, a row being one pixel of one picture.
 
-Sums over rows are made in tiles of fixed size, in the element type, and the tiles are added in float64 in their order, so that results
-depend neither on threads nor on the size of the batch's rounding errors. `dims` is (rows, channels).
+Sums over rows are made in tiles of fixed size, in the element type, and the tiles are added up in float64, in their
+order: results do not depend on the number of threads. `dims` is (rows, channels).
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import get_thread_id, prange
 
+from nbcnn.kernels.cpu import simd
+from nbcnn.kernels.cpu.compare import between
 from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS
 
 __all__ = [
-    "TILE_CHANNELS",
-    "TILE_ROWS",
     "batch_norm_apply",
     "batch_norm_fold",
     "batch_norm_input_grad",
@@ -22,14 +23,10 @@ __all__ = [
     "running_average",
 ]
 
-TILE_ROWS = 256
-TILE_CHANNELS = 64
-"""A tile of 64 KiB in float32 stays in the L2 cache while it is read twice."""
-
 
 @serial
-def _tile(task, dims):
-    """First row, one past the last, first channel and number of channels of a tile, and its number among the row blocks."""
+def _tile(task, dims):  # type: ignore[no-untyped-def]
+    """First row and one past the last, first channel and number of channels, and number of the block of rows."""
     rows, channels = dims
     blocks = (channels + TILE_CHANNELS - 1) // TILE_CHANNELS
     first, block = task % blocks * TILE_CHANNELS, task // blocks
@@ -38,39 +35,43 @@ def _tile(task, dims):
 
 
 @serial
-def _tiles(dims):
+def _tiles(dims):  # type: ignore[no-untyped-def]
     rows, channels = dims
     return ((rows + TILE_ROWS - 1) // TILE_ROWS) * ((channels + TILE_CHANNELS - 1) // TILE_CHANNELS)
 
 
-# --- forward ------------------------------------------------------------------------------------------------------------
+# --- forward ----------------------------------------------------------------------------------------------------------
 
 
 @serial
-def _tile_moments(task, x, partials, dims):
-    """Mean of a tile, and sum of squared deviations from it, for each channel (two passes: the tile is in the cache)."""
+def _tile_moments(task, x, partials, dims):  # type: ignore[no-untyped-def]
+    """Mean of a tile, and sum of squared deviations from it, by channel, in two passes: it stays in the cache."""
     row0, row1, first, count, block = _tile(task, dims)
     channels = dims[1]
     mean = block * 2 * channels + first
     square = mean + channels
     partials[mean : mean + count] = 0
     partials[square : square + count] = 0
+    lanes = simd.lanes(x)
     for row in range(row0, row1):
         at = row * channels + first
-        for c in range(count):
-            partials[mean + c] += x[at + c]
+        for c in range(0, count, lanes):
+            total = simd.add(simd.load_first(partials, mean + c, count - c), simd.load_first(x, at + c, count - c))
+            simd.store_first(partials, mean + c, total, count - c)
     for c in range(count):
         partials[mean + c] /= row1 - row0
     for row in range(row0, row1):
         at = row * channels + first
-        for c in range(count):
-            deviation = x[at + c] - partials[mean + c]
-            partials[square + c] += deviation * deviation
+        for c in range(0, count, lanes):
+            left = count - c
+            deviation = simd.sub(simd.load_first(x, at + c, left), simd.load_first(partials, mean + c, left))
+            total = simd.fma(deviation, deviation, simd.load_first(partials, square + c, left))
+            simd.store_first(partials, square + c, total, left)
 
 
 @serial
-def _merge_moments(c, partials, mean, var, dims):
-    """Chan, Golub and LeVeque's update ("Updating Formulae and a Pairwise Algorithm", 1979), tile after tile."""
+def _merge_moments(c, partials, mean, var, dims):  # type: ignore[no-untyped-def]
+    """Tile after tile by the update of Chan, Golub and LeVeque ("Updating Formulae and a Pairwise Algorithm", 1979)."""
     rows, channels = dims
     total, center, squares = 0, 0.0, 0.0
     for row in range(0, rows, TILE_ROWS):
@@ -85,8 +86,11 @@ def _merge_moments(c, partials, mean, var, dims):
 
 
 @kernel
-def batch_norm_statistics(x, mean, var, partials, dims):
-    """mean, var (channels): the mean and the population variance of x by channel. partials: scratch, 2 * channels a row block."""
+def batch_norm_statistics(x, mean, var, partials, dims):  # type: ignore[no-untyped-def]
+    """mean, var (channels): mean and population variance of x by channel.
+
+    partials: scratch, 2 * channels for each block of TILE_ROWS rows.
+    """
     for task in prange(_tiles(dims)):
         _tile_moments(task, x, partials, dims)
     for c in prange(dims[1]):
@@ -94,26 +98,24 @@ def batch_norm_statistics(x, mean, var, partials, dims):
 
 
 @serial
-def _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high):
+def _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
     row0, row1, first, count, _block = _tile(task, dims)
     for c in range(count):
         gains[slot + c] = scale[first + c] / np.sqrt(var[first + c] + epsilon)
     for row in range(row0, row1):
         at = row * dims[1] + first
-        if residual.size > 0:
-            for c in range(count):
-                value = (x[at + c] - mean[first + c]) * gains[slot + c] + bias[first + c] + residual[at + c]
-                value = low if value < low else value
-                y[at + c] = high if value > high else value
-        else:
-            for c in range(count):
-                value = (x[at + c] - mean[first + c]) * gains[slot + c] + bias[first + c]
-                value = low if value < low else value
-                y[at + c] = high if value > high else value
+        for c in range(0, count, simd.lanes(x)):
+            left = count - c
+            value = simd.sub(simd.load_first(x, at + c, left), simd.load_first(mean, first + c, left))
+            gain, shift = simd.load_first(gains, slot + c, left), simd.load_first(bias, first + c, left)
+            value = simd.fma(value, gain, shift)
+            if residual.size > 0:
+                value = simd.add(value, simd.load_first(residual, at + c, left))
+            simd.store_first(y, at + c, simd.clamp(value, low, high), left)
 
 
 @kernel
-def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilon, low, high):
+def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
     """y = clamp((x - mean) / sqrt(var + epsilon) * scale + bias + residual, low, high).
 
     residual may be empty; y may be x or residual itself. gains: scratch, TILE_CHANNELS for each thread.
@@ -123,17 +125,19 @@ def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilo
         _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high)
 
 
-# --- backward -----------------------------------------------------------------------------------------------------------
+# --- backward ---------------------------------------------------------------------------------------------------------
 
 
 @serial
-def _open(dy, value, low, high):
-    """dy where the clamp lets it through."""
-    return dy if low < value < high else dy * 0
+def _behind_clamp(dy, y, at, left, deviation, gain, shift, low, high):  # type: ignore[no-untyped-def]
+    """dy where the clamp let the value through; the value is y, or without y what it was made of."""
+    if y.size > 0:
+        return between(simd.load_first(y, at, left), low, high, simd.load_first(dy, at, left))
+    return between(simd.fma(deviation, gain, shift), low, high, simd.load_first(dy, at, left))
 
 
 @serial
-def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, gains, slot, dims, epsilon, low, high):
+def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, gains, slot, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
     """Of a tile, for each channel: the sums of dz and of dz * (x - mean)."""
     row0, row1, first, count, block = _tile(task, dims)
     channels = dims[1]
@@ -141,25 +145,23 @@ def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, gains, slot, di
     product = plain + channels
     partials[plain : plain + count] = 0
     partials[product : product + count] = 0
+    floor, ceiling = simd.broadcast(x, low), simd.broadcast(x, high)
     for c in range(count):
         gains[slot + c] = scale[first + c] / np.sqrt(var[first + c] + epsilon)
     for row in range(row0, row1):
         at = row * channels + first
-        if y.size > 0:
-            for c in range(count):
-                dz = _open(dy[at + c], y[at + c], low, high)
-                partials[plain + c] += dz
-                partials[product + c] += dz * (x[at + c] - mean[first + c])
-        else:
-            for c in range(count):
-                deviation = x[at + c] - mean[first + c]
-                dz = _open(dy[at + c], deviation * gains[slot + c] + bias[first + c], low, high)
-                partials[plain + c] += dz
-                partials[product + c] += dz * deviation
+        for c in range(0, count, simd.lanes(x)):
+            left = count - c
+            deviation = simd.sub(simd.load_first(x, at + c, left), simd.load_first(mean, first + c, left))
+            gain, shift = simd.load_first(gains, slot + c, left), simd.load_first(bias, first + c, left)
+            dz = _behind_clamp(dy, y, at + c, left, deviation, gain, shift, floor, ceiling)
+            simd.store_first(partials, plain + c, simd.add(simd.load_first(partials, plain + c, left), dz), left)
+            total = simd.fma(dz, deviation, simd.load_first(partials, product + c, left))
+            simd.store_first(partials, product + c, total, left)
 
 
 @serial
-def _merge_sums(c, partials, var, dscale, dbias, dims, epsilon):
+def _merge_sums(c, partials, var, dscale, dbias, dims, epsilon):  # type: ignore[no-untyped-def]
     rows, channels = dims
     plain, product = 0.0, 0.0
     for row in range(0, rows, TILE_ROWS):
@@ -167,14 +169,15 @@ def _merge_sums(c, partials, var, dscale, dbias, dims, epsilon):
         plain += partials[at]
         product += partials[at + channels]
     dbias[c] = plain
-    dscale[c] = product / np.sqrt(var[c] + epsilon)
+    dscale[c] = product / np.sqrt(np.float64(var[c]) + epsilon)
 
 
 @kernel
-def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, gains, dims, epsilon, low, high):
-    """dbias = sum of dz and dscale = sum of dz * (x - mean) / sqrt(var + epsilon), where dz is dy behind the clamp.
+def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, gains, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+    """dbias = sum of dz, dscale = sum of dz * (x - mean) / sqrt(var + epsilon), where dz is dy behind the clamp.
 
-    y: the forward output, or empty where no residual was added: then it is worked out again from x, which is read anyway.
+    y: the forward output, or empty where no residual was added: then it is worked out again from x, which is read
+    anyway. partials: as in batch_norm_statistics; gains: as in batch_norm_apply.
     """
     for task in prange(_tiles(dims)):
         slot = get_thread_id() * TILE_CHANNELS
@@ -184,47 +187,52 @@ def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, g
 
 
 @serial
-def _input_grad_tile(
-    task, dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz_out, factors, slot, dims, epsilon, low, high
-):
-    row0, row1, first, count, _block = _tile(task, dims)
-    rows, channels = dims
+def _set_factors(first, count, rows, scale, var, dscale, dbias, factors, slot, epsilon):  # type: ignore[no-untyped-def]
+    """Three factors a channel, so that dx = dz * gain - shift - (x - mean) * slope."""
     shift, slope = slot + TILE_CHANNELS, slot + 2 * TILE_CHANNELS
     for c in range(count):
         inverse = 1 / np.sqrt(var[first + c] + epsilon)
-        factors[slot + c] = scale[first + c] * inverse
+        gain = scale[first + c] * inverse
+        factors[slot + c] = gain
         if dscale.size > 0:
-            factors[shift + c] = factors[slot + c] * dbias[first + c] / rows
-            factors[slope + c] = factors[slot + c] * inverse * dscale[first + c] / rows
+            factors[shift + c] = gain * dbias[first + c] / rows
+            factors[slope + c] = gain * inverse * dscale[first + c] / rows
         else:
             factors[shift + c] = 0
             factors[slope + c] = 0
+
+
+@serial
+def _input_grad_tile(
+    task, dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz_out, factors, slot, dims, epsilon, low, high
+):  # type: ignore[no-untyped-def]
+    row0, row1, first, count, _block = _tile(task, dims)
+    rows, channels = dims
+    _set_factors(first, count, rows, scale, var, dscale, dbias, factors, slot, epsilon)
+    floor, ceiling = simd.broadcast(x, low), simd.broadcast(x, high)
     for row in range(row0, row1):
         at = row * channels + first
-        if y.size > 0:
-            for c in range(count):
-                dz = _open(dy[at + c], y[at + c], low, high)
-                deviation = x[at + c] - mean[first + c]
-                dx[at + c] = dz * factors[slot + c] - factors[shift + c] - deviation * factors[slope + c]
-                if dz_out.size > 0:
-                    dz_out[at + c] = dz
-        else:
-            for c in range(count):
-                deviation = x[at + c] - mean[first + c]
-                dz = _open(dy[at + c], deviation * factors[slot + c] + bias[first + c], low, high)
-                dx[at + c] = dz * factors[slot + c] - factors[shift + c] - deviation * factors[slope + c]
+        for c in range(0, count, simd.lanes(x)):
+            left = count - c
+            deviation = simd.sub(simd.load_first(x, at + c, left), simd.load_first(mean, first + c, left))
+            gain, offset = simd.load_first(factors, slot + c, left), simd.load_first(bias, first + c, left)
+            dz = _behind_clamp(dy, y, at + c, left, deviation, gain, offset, floor, ceiling)
+            if dz_out.size > 0:
+                simd.store_first(dz_out, at + c, dz, left)
+            shift = simd.load_first(factors, slot + TILE_CHANNELS + c, left)
+            slope = simd.load_first(factors, slot + 2 * TILE_CHANNELS + c, left)
+            through = simd.fma(deviation, slope, shift)
+            simd.store_first(dx, at + c, simd.sub(simd.mul(dz, gain), through), left)
 
 
 @kernel
-def batch_norm_input_grad(
-    dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, factors, dims, epsilon, low, high
-):
-    """dx = scale * inverse * (dz - mean(dz) - (x - mean) * inverse * mean(dz * normalized x)), inverse = 1 / sqrt(var + epsilon).
+def batch_norm_input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, factors, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+    """dx = scale * inverse * (dz - mean of dz - (x - mean) * inverse * mean of dz * (x - mean) * inverse).
 
-    That is the gradient through batch statistics (Ioffe and Szegedy, arXiv:1502.03167, section 3), in terms of dscale and dbias; where
-    these are empty the statistics were constants and the two means are left out. dx may be dy itself.
-    y: as in batch_norm_sums. dz: where it is not empty (only with y), dy behind the clamp is written there, the residual's gradient.
-    factors: scratch, 3 * TILE_CHANNELS for each thread.
+    inverse is 1 / sqrt(var + epsilon). That is the gradient through batch statistics (Ioffe and Szegedy,
+    arXiv:1502.03167, section 3), in terms of dscale and dbias; where these are empty the statistics were constants, and
+    the two means are left out. y: as in batch_norm_sums. dz: where not empty, dy behind the clamp, the residual's
+    gradient, is written there. dx or dz may be dy itself. factors: scratch, 3 * TILE_CHANNELS for each thread.
     """
     for task in prange(_tiles(dims)):
         slot = get_thread_id() * 3 * TILE_CHANNELS
@@ -233,30 +241,30 @@ def batch_norm_input_grad(
         )
 
 
-# --- statistics and weights ---------------------------------------------------------------------------------------------
+# --- statistics and weights -------------------------------------------------------------------------------------------
 
 
 @serial
-def running_average(running, batch, out, momentum):
+def running_average(running, batch, out, momentum):  # type: ignore[no-untyped-def]
     """out = running * momentum + batch * (1 - momentum); out may be running itself."""
     for c in range(out.size):
         out[c] = running[c] * momentum + batch[c] * (1 - momentum)
 
 
 @serial
-def batch_norm_fold(w, bias, scale, shift, mean, var, new_w, new_bias, dims, epsilon):
-    """Weights and bias of a layer that does what the layer and the batch norm behind it did.
+def batch_norm_fold(w, bias, scale, shift, mean, var, new_w, new_bias, dims, epsilon):  # type: ignore[no-untyped-def]
+    """Weights and bias of a layer that does what the layer (w, bias) and the batch norm behind it did.
 
-    w (dims): its second and fourth dimension together count output channels, (outer, groups, middle, channels, inner), so that channel
-    g * dims[3] + c has w[:, g, :, c]. bias may be empty. Runs when a weight has changed, not at every step.
+    w is (groups, middle, channels, inner) = dims, where output channel g * channels + c has w[g, :, c]. bias may be
+    empty. Runs when a weight has changed, not at every step.
     """
-    outer, groups, middle, channels, inner = dims
+    groups, middle, channels, inner = dims
     for c in range(groups * channels):
         gain = scale[c] / np.sqrt(var[c] + epsilon)
-        before = bias[c] if bias.size > 0 else new_bias.dtype.type(0)
-        new_bias[c] = (before - mean[c]) * gain + shift[c]
-        for o in range(outer):
-            for m in range(middle):
-                at = (((o * groups + c // channels) * middle + m) * channels + c % channels) * inner
-                for i in range(inner):
-                    new_w[at + i] = w[at + i] * gain
+        new_bias[c] = shift[c] - mean[c] * gain
+        if bias.size > 0:
+            new_bias[c] += bias[c] * gain
+        for m in range(middle):
+            at = ((c // channels * middle + m) * channels + c % channels) * inner
+            for i in range(at, at + inner):
+                new_w[i] = w[i] * gain

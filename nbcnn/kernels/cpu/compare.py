@@ -1,8 +1,9 @@
 """Comparisons of SIMD registers, lane by lane; they say what a NaN does."""
 
+from llvmlite import ir
 from numba.extending import intrinsic
 
-__all__ = ["choose_equal", "maximum"]
+__all__ = ["between", "choose_equal", "maximum"]
 
 
 @intrinsic
@@ -25,5 +26,17 @@ def choose_equal(typingctx, x, y, yes, no):
         equal = builder.fcmp_ordered("==", args[0], args[1])
         nan = builder.fcmp_unordered("uno", args[0], args[0])
         return builder.select(builder.or_(equal, nan), args[2], args[3])
+
+    return x(x, x, x, x), codegen
+
+
+@intrinsic
+def between(typingctx, x, low, high, yes):  # type: ignore[no-untyped-def]
+    """between(x, low, high, yes): lanes of `yes` where low < x < high (two registers), else zero."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        above = builder.fcmp_ordered(">", args[0], args[1])
+        below = builder.fcmp_ordered("<", args[0], args[2])
+        return builder.select(builder.and_(above, below), args[3], ir.Constant(args[3].type, [0.0] * x.count))
 
     return x(x, x, x, x), codegen
