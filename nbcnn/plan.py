@@ -124,7 +124,7 @@ def build_plan(
     def load(name: str) -> Callable[..., None]:
         return kernels.load(backend, name)
 
-    prepared = group_calls(prepared_calls, dict(parameters), set(lasting), load)
+    prepared = group_calls(prepared_calls, dict(parameters), load)
     steps = [[b for b in c.buffers() if b.array is None] for c in late]
     offsets, peak = place(steps, {id(b): b for b in edges if b.array is None}.values())
     memory = arena.reserve(peak)

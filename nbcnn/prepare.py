@@ -67,17 +67,15 @@ class Prepared:
 def group_calls(
     nodes: Sequence[tuple[set[str], list[Call]]],
     parameters: dict[str, Parameter],
-    lasting: set[int],
     load: Callable[[str], Callable[..., None]],
 ) -> list[Prepared]:
-    """One Prepared for each set of nodes that hand temporary buffers to each other.
+    """One Prepared for each set of nodes that hand buffers to each other, so that their order is kept.
 
-    nodes: for each, the weights it rests on and its calls. lasting: ids of the arena buffers that must stay; they
-    have arrays by now.
+    nodes: for each, the weights it rests on and its calls. Buffers that must stay have arrays by now.
     """
     groups: list[tuple[set[str], list[Call], set[int]]] = []
     for sources, calls in nodes:
-        passing = {id(b) for c in calls for b in c.buffers() if b.kind == "arena" and id(b) not in lasting}
+        passing = {id(b) for c in calls for b in c.buffers() if b.kind == "arena"}
         joined = [g for g in groups if g[2] & passing]
         merged: tuple[set[str], list[Call], set[int]] = (set(sources), [], passing)
         for group in joined:

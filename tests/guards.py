@@ -29,9 +29,11 @@ class _Guarded:
         return bool(np.isnan(bands).all() if self.whole.dtype.kind == "f" else (bands == self.poison).all())
 
 
-def run_guarded(plan: Plan) -> dict[str, np.ndarray]:
+def run_guarded(plan: Plan, masters: bool = False) -> dict[str, np.ndarray]:
     """Run all calls of a plan between guard bands; returns the outputs in memory order. Asserts that no band was
     touched.
+
+    masters: return the weights as well, as the run leaves them (the plan's own stay as they are).
     """
     known: dict[tuple[int, int, str], _Guarded] = {}
 
@@ -52,7 +54,10 @@ def run_guarded(plan: Plan) -> dict[str, np.ndarray]:
         kernel(*taken)
         for array in known.values():
             assert array.intact(), f"{kernel.__name__} wrote outside its arrays"
-    return {
+    found = {
         v.name: guard(plan.arrays[v.name], keep=False).reshape(plan.graph.values[v.name].physical)
         for v in plan.graph.outputs
     }
+    if masters:
+        found |= {parameter.name: guard(array, keep=True) for parameter, array in plan.masters}
+    return found
