@@ -54,5 +54,8 @@ def amount(count: int) -> str:
 
 
 def mebibytes(count: int) -> str:
-    """Bytes as "1.5 MiB"."""
-    return f"{count / 2**20:,.1f} MiB" if count >= 2**17 else f"{count / 2**10:,.1f} KiB"
+    """Bytes as "1.5 MiB", fewer as "1.5 KiB" or "40 B"."""
+    for power, unit in ((20, "MiB"), (10, "KiB")):
+        if count >= 2**power:
+            return f"{count / 2**power:,.1f} {unit}"
+    return f"{count} B"

@@ -21,6 +21,8 @@ from nbcnn.trainables import CARRIERS, trainable
 __all__ = ["Row", "Summary", "summarize"]
 
 VIEWS = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+EPILOGUES = ("Add", "BatchNormalization", "Clip", "Relu", "Sum")
+"""What may be fused into the layer before it."""
 STATISTICS = {"BatchNormalization": (3, 4)}
 """Inputs that are not parameters: running statistics, which no gradient changes."""
 
@@ -181,22 +183,24 @@ def _depends(graph: Graph, names: set[str]) -> set[str]:
 def _kept(whole: Graph, lowered: Graph) -> dict[str, int]:
     """First output of a node -> numbers that stay in memory on its account.
 
-    A value that is left of several fused nodes counts for the first of them, which computes it.
+    A value that is left of several fused nodes counts for the one among them that the others were fused into.
     """
-    written = {name for node in lowered.nodes for name in node.outputs if name}
-    producers = whole.producers()
+    written, producers = lowered.producers(), whole.producers()
     found: dict[str, int] = {}
-    for name in written & producers.keys():
+    for name in written.keys() & producers.keys():
         node, value = producers[name], whole.values[name]
         if node.op in VIEWS:
             continue
-        while (fused := _fused_input(node, producers, written, lowered)) is not None:
-            node = fused
+        while node.op in EPILOGUES and node.op != written[name].op:
+            before = _fused_input(node, producers, written)
+            if before is None:
+                break
+            node = before
         found[node.outputs[0]] = found.get(node.outputs[0], 0) + _size(value)
     return found
 
 
-def _fused_input(node: Node, producers: Mapping[str, Node], written: set[str], lowered: Graph) -> Node | None:
+def _fused_input(node: Node, producers: Mapping[str, Node], written: Mapping[str, Node]) -> Node | None:
     """The node whose result was merged into this one's, if there is one."""
     for name in filter(None, node.inputs):
         before = producers.get(name)

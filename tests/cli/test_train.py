@@ -22,6 +22,8 @@ import nbcnn.onnx_io.validation
 from nbcnn.data import Preprocessing
 from nbcnn.onnx_io import read_model
 
+from .conftest import real
+
 Cli = Callable[..., Result]
 MAIN = [sys.executable, "-c", "from nbcnn.cli.main import main; main()"]
 
@@ -118,6 +120,28 @@ def test_onnxruntime_gives_the_same_probabilities(cli: Cli, tuned: Path, picture
     for choice in shown:
         assert choice["score"] == pytest.approx(scores[0][choice["index"]], abs=1e-4)
         assert choice["probability"] == pytest.approx(powers[choice["index"]] / powers.sum(), abs=1e-5)
+
+
+def test_a_real_network_with_a_new_head(cli: Cli, tmp_path: Path) -> None:
+    """ResNet-20 and the hundred pictures beside it, told apart as animals and machines."""
+    folder = real("models/resnet20-cifar10")
+    rows = np.loadtxt(folder / "cifar10-test-first100.csv", delimiter=",", dtype=np.uint8)
+    labels, x = rows[:, 0], rows[:, 1:].reshape(-1, 32, 32, 3)
+    np.savez(tmp_path / "d.npz", x=x, y=np.isin(labels, [0, 1, 8, 9]).astype(np.int64), classes=["animal", "machine"])
+    source, out = folder / "resnet20_cifar10.onnx", tmp_path / "out.onnx"
+    how = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
+    args = ("--data", tmp_path / "d.npz", "--classes", 2, "--epochs", 3, "--batch-size", 16, *how)
+    result = cli("train", source, *args, "--validation", 0.3, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "computes the same" in result.stdout
+    assert float(result.stdout.split("validation accuracy")[-1].split("%")[0]) > 85
+    before, after = read_model(source), read_model(out)
+    assert [(n.op, n.name, n.inputs, n.outputs) for n in before.nodes] == [
+        (n.op, n.name, n.inputs, n.outputs) for n in after.nodes
+    ]
+    changed = {n for n, a in before.initializers.items() if not np.array_equal(a, after.initializers[n])}
+    assert {"linear.weight", "bn1.weight", "bn1.running_mean", "bn1.running_var", "conv1.weight"} <= changed
+    assert after.initializers["linear.weight"].shape == (2, 64)
 
 
 def test_bad_pictures_can_be_skipped(cli: Cli, lenet: Path, pictures: Path, tmp_path: Path) -> None:
