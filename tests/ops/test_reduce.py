@@ -17,6 +17,7 @@ from nbcnn.placement import Arena
 from nbcnn.plan import build_plan
 
 RNG = np.random.default_rng(3)
+KINDS = [(Case, np.float32), (Case, np.float64), (ChannelsLast, np.float32)]
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 NAMES = {"ReduceSum": "reduce_sum", "ReduceMean": "reduce_mean", "ReduceMax": "reduce_max"}
 SHAPES_AND_AXES = [
@@ -34,8 +35,7 @@ SHAPES_AND_AXES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", [Case, ChannelsLast])
+@pytest.mark.parametrize(("kind", "dtype"), KINDS)
 @pytest.mark.parametrize("keepdims", [0, 1])
 @pytest.mark.parametrize(("shape", "axes"), SHAPES_AND_AXES)
 @pytest.mark.parametrize("op", list(NAMES))
