@@ -122,20 +122,19 @@ def _remember(model: Model, samples: Samples) -> None:
 
 def _announce(trainer: Trainer, samples: Samples, settings: Settings) -> None:
     from nbcnn.report.notes import training_notes
+    from nbcnn.trainables import trainable
 
-    parameters = trainer.model.parameters
-    trained = sum(parameters[name].size for name in trainer.trained)
-    every = sum(parameter.size for parameter in parameters.values())
-    click.echo(
-        f"training {len(trainer.trained)} tensors of {amount(trained)} numbers "
-        f"({amount(every - trained)} of {amount(every)} stay as they are)"
-    )
+    graph, sizes = trainer.model.graph, {name: p.size for name, p in trainer.model.parameters.items()}
+    trained = sum(sizes[name] for name in trainer.trained)
+    frozen = [name for name in trainable(graph, settings.train) if name not in trainer.trained]
+    rest = f"{len(frozen)} of {amount(sum(sizes[name] for name in frozen))} are frozen" if frozen else "none is frozen"
+    click.echo(f"training {len(trainer.trained)} tensors of {amount(trained)} numbers; {rest}")
     held = f", {amount(len(samples.held))} held back for validation" if samples.held is not None else ""
     click.echo(f"on {amount(len(samples.train))} samples{held}, with {_describe(settings.optimizer)}")
     if samples.skipped:
         names = ", ".join(map(str, samples.skipped[:5]))
         note(f"{len(samples.skipped)} pictures cannot be decoded and are left out: {names}")
-    for text in training_notes(trainer.model.graph).texts:
+    for text in training_notes(graph).texts:
         note(text)
 
 
