@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu.jit import kernel, serial
@@ -156,7 +157,8 @@ def arithmetic(code, a, b, y, shape, a_strides, b_strides, low, high):
     shape: six integers, the shape of y in memory order. a_strides, b_strides: elements of a and b from one index to the
     next along each axis, 0 along which it is repeated. It is fastest where a's last stride is 1 and b's is 1 or 0.
     """
-    for block in prange((y.size + BLOCK - 1) // BLOCK):
+    for index in prange((y.size + BLOCK - 1) // BLOCK):
+        block = np.int64(index)
         start = block * BLOCK
         stop = min(start + BLOCK, y.size)
         _block(code, a, b, y, shape, a_strides, b_strides, start, stop, low, high)

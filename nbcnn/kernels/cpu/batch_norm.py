@@ -11,8 +11,10 @@ from numba import get_thread_id, prange
 
 from nbcnn.kernels.cpu import simd
 from nbcnn.kernels.cpu.compare import between
-from nbcnn.kernels.cpu.jit import kernel, serial
-from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS
+from nbcnn.kernels.cpu.jit import kernel, serial, small_kernel
+from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS, pitch_of
+
+pitch = serial(pitch_of)
 
 __all__ = [
     "batch_norm_apply",
@@ -25,7 +27,7 @@ __all__ = [
 
 
 @serial
-def _tile(task, dims):  # type: ignore[no-untyped-def]
+def _tile(task, dims):
     """First row and one past the last, first channel and number of channels, and number of the block of rows."""
     rows, channels = dims
     blocks = (channels + TILE_CHANNELS - 1) // TILE_CHANNELS
@@ -35,7 +37,7 @@ def _tile(task, dims):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _tiles(dims):  # type: ignore[no-untyped-def]
+def _tiles(dims):
     rows, channels = dims
     return ((rows + TILE_ROWS - 1) // TILE_ROWS) * ((channels + TILE_CHANNELS - 1) // TILE_CHANNELS)
 
@@ -44,61 +46,60 @@ def _tiles(dims):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _tile_moments(task, x, partials, dims):  # type: ignore[no-untyped-def]
+def _tile_moments(task, x, partials, dims):
     """Mean of a tile, and sum of squared deviations from it, by channel, in two passes: it stays in the cache."""
     row0, row1, first, count, block = _tile(task, dims)
-    channels = dims[1]
-    mean = block * 2 * channels + first
-    square = mean + channels
-    partials[mean : mean + count] = 0
-    partials[square : square + count] = 0
+    mean = block * 2 * pitch(dims[1]) + first
+    square = mean + pitch(dims[1])
+    partials[mean : mean + pitch(count)] = 0
+    partials[square : square + pitch(count)] = 0
     lanes = simd.lanes(x)
     for row in range(row0, row1):
-        at = row * channels + first
+        at = row * dims[1] + first
         for c in range(0, count, lanes):
-            total = simd.add(simd.load_first(partials, mean + c, count - c), simd.load_first(x, at + c, count - c))
-            simd.store_first(partials, mean + c, total, count - c)
+            total = simd.add(simd.load(partials, mean + c), simd.load_first(x, at + c, count - c))
+            simd.store(partials, mean + c, total)
     for c in range(count):
         partials[mean + c] /= row1 - row0
     for row in range(row0, row1):
-        at = row * channels + first
+        at = row * dims[1] + first
         for c in range(0, count, lanes):
-            left = count - c
-            deviation = simd.sub(simd.load_first(x, at + c, left), simd.load_first(partials, mean + c, left))
-            total = simd.fma(deviation, deviation, simd.load_first(partials, square + c, left))
-            simd.store_first(partials, square + c, total, left)
+            deviation = simd.sub(simd.load_first(x, at + c, count - c), simd.load(partials, mean + c))
+            simd.store(partials, square + c, simd.fma(deviation, deviation, simd.load(partials, square + c)))
 
 
 @serial
-def _merge_moments(c, partials, mean, var, dims):  # type: ignore[no-untyped-def]
+def _merge_moments(c, partials, mean, var, dims):
     """Tile after tile by the update of Chan, Golub and LeVeque ("Updating Formulae and a Pairwise Algorithm", 1979)."""
-    rows, channels = dims
+    rows, width = dims[0], pitch(dims[1])
     total, center, squares = 0, 0.0, 0.0
     for row in range(0, rows, TILE_ROWS):
         count = min(TILE_ROWS, rows - row)
-        at = row // TILE_ROWS * 2 * channels + c
+        at = row // TILE_ROWS * 2 * width + c
         delta = np.float64(partials[at]) - center
         center += delta * count / (total + count)
-        squares += np.float64(partials[at + channels]) + delta * delta * total * count / (total + count)
+        squares += np.float64(partials[at + width]) + delta * delta * total * count / (total + count)
         total += count
     mean[c] = center
     var[c] = squares / rows
 
 
 @kernel
-def batch_norm_statistics(x, mean, var, partials, dims):  # type: ignore[no-untyped-def]
+def batch_norm_statistics(x, mean, var, partials, dims):
     """mean, var (channels): mean and population variance of x by channel.
 
-    partials: scratch, 2 * channels for each block of TILE_ROWS rows.
+    partials: scratch, 2 * pitch_of(channels) for each block of TILE_ROWS rows.
     """
-    for task in prange(_tiles(dims)):
+    for index in prange(_tiles(dims)):
+        task = np.int64(index)
         _tile_moments(task, x, partials, dims)
-    for c in prange(dims[1]):
+    for index in prange(dims[1]):
+        c = np.int64(index)
         _merge_moments(c, partials, mean, var, dims)
 
 
 @serial
-def _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+def _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high):
     row0, row1, first, count, _block = _tile(task, dims)
     for c in range(count):
         gains[slot + c] = scale[first + c] / np.sqrt(var[first + c] + epsilon)
@@ -115,12 +116,13 @@ def _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims,
 
 
 @kernel
-def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilon, low, high):
     """y = clamp((x - mean) / sqrt(var + epsilon) * scale + bias + residual, low, high).
 
     residual may be empty; y may be x or residual itself. gains: scratch, TILE_CHANNELS for each thread.
     """
-    for task in prange(_tiles(dims)):
+    for index in prange(_tiles(dims)):
+        task = np.int64(index)
         slot = get_thread_id() * TILE_CHANNELS
         _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high)
 
@@ -129,7 +131,7 @@ def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilo
 
 
 @serial
-def _behind_clamp(dy, y, at, left, deviation, gain, shift, low, high):  # type: ignore[no-untyped-def]
+def _behind_clamp(dy, y, at, left, deviation, gain, shift, low, high):
     """dy where the clamp let the value through; the value is y, or without y what it was made of."""
     if y.size > 0:
         return between(simd.load_first(y, at, left), low, high, simd.load_first(dy, at, left))
@@ -137,57 +139,57 @@ def _behind_clamp(dy, y, at, left, deviation, gain, shift, low, high):  # type: 
 
 
 @serial
-def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, gains, slot, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, gains, slot, dims, epsilon, low, high):
     """Of a tile, for each channel: the sums of dz and of dz * (x - mean)."""
     row0, row1, first, count, block = _tile(task, dims)
-    channels = dims[1]
-    plain = block * 2 * channels + first
-    product = plain + channels
-    partials[plain : plain + count] = 0
-    partials[product : product + count] = 0
+    plain = block * 2 * pitch(dims[1]) + first
+    product = plain + pitch(dims[1])
+    partials[plain : plain + pitch(count)] = 0
+    partials[product : product + pitch(count)] = 0
     floor, ceiling = simd.broadcast(x, low), simd.broadcast(x, high)
     for c in range(count):
         gains[slot + c] = scale[first + c] / np.sqrt(var[first + c] + epsilon)
     for row in range(row0, row1):
-        at = row * channels + first
+        at = row * dims[1] + first
         for c in range(0, count, simd.lanes(x)):
             left = count - c
             deviation = simd.sub(simd.load_first(x, at + c, left), simd.load_first(mean, first + c, left))
             gain, shift = simd.load_first(gains, slot + c, left), simd.load_first(bias, first + c, left)
             dz = _behind_clamp(dy, y, at + c, left, deviation, gain, shift, floor, ceiling)
-            simd.store_first(partials, plain + c, simd.add(simd.load_first(partials, plain + c, left), dz), left)
-            total = simd.fma(dz, deviation, simd.load_first(partials, product + c, left))
-            simd.store_first(partials, product + c, total, left)
+            simd.store(partials, plain + c, simd.add(simd.load(partials, plain + c), dz))
+            simd.store(partials, product + c, simd.fma(dz, deviation, simd.load(partials, product + c)))
 
 
 @serial
-def _merge_sums(c, partials, var, dscale, dbias, dims, epsilon):  # type: ignore[no-untyped-def]
-    rows, channels = dims
+def _merge_sums(c, partials, var, dscale, dbias, dims, epsilon):
+    rows, width = dims[0], pitch(dims[1])
     plain, product = 0.0, 0.0
     for row in range(0, rows, TILE_ROWS):
-        at = row // TILE_ROWS * 2 * channels + c
+        at = row // TILE_ROWS * 2 * width + c
         plain += partials[at]
-        product += partials[at + channels]
+        product += partials[at + width]
     dbias[c] = plain
     dscale[c] = product / np.sqrt(np.float64(var[c]) + epsilon)
 
 
 @kernel
-def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, gains, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, gains, dims, epsilon, low, high):
     """dbias = sum of dz, dscale = sum of dz * (x - mean) / sqrt(var + epsilon), where dz is dy behind the clamp.
 
     y: the forward output, or empty where no residual was added: then it is worked out again from x, which is read
     anyway. partials: as in batch_norm_statistics; gains: as in batch_norm_apply.
     """
-    for task in prange(_tiles(dims)):
+    for index in prange(_tiles(dims)):
+        task = np.int64(index)
         slot = get_thread_id() * TILE_CHANNELS
         _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, gains, slot, dims, epsilon, low, high)
-    for c in prange(dims[1]):
+    for index in prange(dims[1]):
+        c = np.int64(index)
         _merge_sums(c, partials, var, dscale, dbias, dims, epsilon)
 
 
 @serial
-def _set_factors(first, count, rows, scale, var, dscale, dbias, factors, slot, epsilon):  # type: ignore[no-untyped-def]
+def _set_factors(first, count, rows, scale, var, dscale, dbias, factors, slot, epsilon):
     """Three factors a channel, so that dx = dz * gain - shift - (x - mean) * slope."""
     shift, slope = slot + TILE_CHANNELS, slot + 2 * TILE_CHANNELS
     for c in range(count):
@@ -205,7 +207,7 @@ def _set_factors(first, count, rows, scale, var, dscale, dbias, factors, slot, e
 @serial
 def _input_grad_tile(
     task, dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz_out, factors, slot, dims, epsilon, low, high
-):  # type: ignore[no-untyped-def]
+):
     row0, row1, first, count, _block = _tile(task, dims)
     rows, channels = dims
     _set_factors(first, count, rows, scale, var, dscale, dbias, factors, slot, epsilon)
@@ -226,7 +228,7 @@ def _input_grad_tile(
 
 
 @kernel
-def batch_norm_input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, factors, dims, epsilon, low, high):  # type: ignore[no-untyped-def]
+def batch_norm_input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, factors, dims, epsilon, low, high):
     """dx = scale * inverse * (dz - mean of dz - (x - mean) * inverse * mean of dz * (x - mean) * inverse).
 
     inverse is 1 / sqrt(var + epsilon). That is the gradient through batch statistics (Ioffe and Szegedy,
@@ -234,7 +236,8 @@ def batch_norm_input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, d
     the two means are left out. y: as in batch_norm_sums. dz: where not empty, dy behind the clamp, the residual's
     gradient, is written there. dx or dz may be dy itself. factors: scratch, 3 * TILE_CHANNELS for each thread.
     """
-    for task in prange(_tiles(dims)):
+    for index in prange(_tiles(dims)):
+        task = np.int64(index)
         slot = get_thread_id() * 3 * TILE_CHANNELS
         _input_grad_tile(
             task, dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, factors, slot, dims, epsilon, low, high
@@ -244,15 +247,15 @@ def batch_norm_input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, d
 # --- statistics and weights -------------------------------------------------------------------------------------------
 
 
-@serial
-def running_average(running, batch, out, momentum):  # type: ignore[no-untyped-def]
+@small_kernel
+def running_average(running, batch, out, momentum):
     """out = running * momentum + batch * (1 - momentum); out may be running itself."""
     for c in range(out.size):
         out[c] = running[c] * momentum + batch[c] * (1 - momentum)
 
 
-@serial
-def batch_norm_fold(w, bias, scale, shift, mean, var, new_w, new_bias, dims, epsilon):  # type: ignore[no-untyped-def]
+@small_kernel
+def batch_norm_fold(w, bias, scale, shift, mean, var, new_w, new_bias, dims, epsilon):
     """Weights and bias of a layer that does what the layer (w, bias) and the batch norm behind it did.
 
     w is (groups, middle, channels, inner) = dims, where output channel g * channels + c has w[g, :, c]. bias may be

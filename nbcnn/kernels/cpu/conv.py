@@ -13,6 +13,7 @@ except that the table of row starts is made a block at a time and never stored.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import get_thread_id, prange
 
 from nbcnn.kernels.cpu import simd
@@ -265,7 +266,8 @@ def conv_gather(
     panels = (channels + width - 1) // width
     ranges = (panels + panel_group - 1) // panel_group
     blocks = (grid[0] * grid[1] * grid[2] * grid[3] + block - 1) // block
-    for task in prange(blocks * groups * ranges):
+    for index in prange(blocks * groups * ranges):
+        task = np.int64(index)
         _gather_task(
             task, x, w, bias, residual, y, taps, zeros, scratch, spill, get_thread_id(), grid, source, target, weights,
             schedule, low, high,
@@ -395,7 +397,8 @@ def conv_weight_grad(x, dy, dw, taps, scratch, spill, packed, source, outer, wei
     """
     lines, parts = schedule
     lanes = simd.lanes(x)
-    for part in prange(parts):
+    for index in prange(parts):
+        part = np.int64(index)
         thread = get_thread_id()
         if weights[1] <= lanes:
             tile, row = simd.tile_zeros(x, GRAD_ROWS, 1), simd.tile_zeros(x, 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu.jit import kernel, serial
@@ -67,12 +68,14 @@ def copy_strided(x, y, shape, x_start, x_strides, y_start, y_strides):
     strip = TILE if tiled else max(BLOCK // max(shape[5], 1), 1)
     strips = (shape[4] + strip - 1) // strip
     chunks = (shape[5] + BLOCK - 1) // BLOCK
-    for task in prange(shape[0] * shape[1] * shape[2] * shape[3] * strips * chunks):
+    for index in prange(shape[0] * shape[1] * shape[2] * shape[3] * strips * chunks):
+        task = np.int64(index)
         _copy_task(task, x, y, shape, x_start, x_strides, y_start, y_strides, strips, strip, chunks)
 
 
 @kernel
 def fill(y, value):
     """Every element of y = value."""
-    for block in prange((y.size + BLOCK - 1) // BLOCK):
+    for index in prange((y.size + BLOCK - 1) // BLOCK):
+        block = np.int64(index)
         y[block * BLOCK : (block + 1) * BLOCK] = value

@@ -6,6 +6,7 @@ grids are those of conv_gather, so that one kernel serves the forward convolutio
 
 from __future__ import annotations
 
+import numpy as np
 from numba import get_thread_id, prange
 
 from nbcnn.kernels.cpu import simd
@@ -75,7 +76,8 @@ def depthwise_gather(x, w, bias, residual, y, taps, scratch, grid, source, targe
     Arguments as conv_gather's; weights: (1, channels, taps in w). scratch: two integers a tap for each thread.
     """
     slot = -(-taps.size // 16) * 16
-    for line in prange(grid[0] * grid[1] * grid[2]):
+    for index in prange(grid[0] * grid[1] * grid[2]):
+        line = np.int64(index)
         at = get_thread_id() * slot
         _filter_line(line, x, w, bias, residual, y, taps, scratch, at, grid, source, target, weights, low, high)
 
@@ -115,7 +117,8 @@ def depthwise_weight_grad(x, dy, dw, taps, source, outer, channels):
     vecs = 1 if channels <= lanes else PANEL_VECS
     blocks = (channels + lanes * vecs - 1) // (lanes * vecs) * vecs
     count = taps.size // 4
-    for task in prange(blocks * count):
+    for index in prange(blocks * count):
+        task = np.int64(index)
         block, tap = task // count, task % count
         move = (taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2])
         place = ((block // vecs * count + taps[4 * tap + 3]) * vecs + block % vecs) * lanes

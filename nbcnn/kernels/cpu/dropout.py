@@ -56,5 +56,6 @@ def dropout(x, y, mask, state, stream, threshold, scale):  # type: ignore[no-unt
     state (2), int64: seed and step. stream: a 32-bit number of the node. mask: written where it is not empty. y may be
     x. The same call on dy is the gradient.
     """
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for index in prange((x.size + BLOCK - 1) // BLOCK):
+        block = np.int64(index)
         _drop_block(block, x, y, mask, state, stream, threshold, scale)

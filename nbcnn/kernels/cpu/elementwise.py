@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu import transcendental
@@ -100,7 +101,8 @@ def _apply(code, x, y, a, b):
 @kernel
 def elementwise(code, x, y, a, b):
     """y = f(x), element by element; y may be x. code: see opcodes.py, which also says what the scalars a and b are."""
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for index in prange((x.size + BLOCK - 1) // BLOCK):
+        block = np.int64(index)
         start = block * BLOCK
         _apply(code, x[start : start + BLOCK], y[start : start + BLOCK], a, b)
 
@@ -183,6 +185,7 @@ def elementwise_grad(code, v, dy, dx, a, b):
     rest. At a kink the derivative is PyTorch's: 0 for CLAMP at its bounds and ABS at 0, 1 for CLIP at its bounds, a for
     LEAKY_RELU at 0.
     """
-    for block in prange((v.size + BLOCK - 1) // BLOCK):
+    for index in prange((v.size + BLOCK - 1) // BLOCK):
+        block = np.int64(index)
         start = block * BLOCK
         _apply_grad(code, v[start : start + BLOCK], dy[start : start + BLOCK], dx[start : start + BLOCK], a, b)

@@ -23,7 +23,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
 
-__all__ = ["cache_folder", "kernel", "serial"]
+__all__ = ["cache_folder", "kernel", "serial", "small_kernel"]
 
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 """No nnan and no ninf: a NaN must stay a NaN, or a diverging run would look healthy."""
@@ -113,17 +113,28 @@ class _KernelCache(FunctionCache):
             self.disable()  # a cache that cannot be written costs compile time, not the run
 
 
-def _compile(function: Callable[..., Any], parallel: bool) -> Any:
-    dispatcher = numba.njit(function, parallel=parallel, fastmath=FASTMATH, error_model="numpy", nogil=True)
+def _compile(function: Callable[..., Any], **options: Any) -> Any:
+    dispatcher = numba.njit(
+        function, fastmath=FASTMATH, error_model="numpy", nogil=True, no_cfunc_wrapper=True, **options
+    )
     dispatcher._cache = _KernelCache(function)
     return dispatcher
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Decorator of a kernel that the plan may bind: compiled on first use, in parallel over cores, cached on disk."""
+    """Decorator of a kernel that the plan may bind: compiled on first use, in parallel over cores, cached on disk.
+
+    Numba counts a prange in unsigned integers, which would compile whatever the index is passed to a second time, and turn
+    arithmetic with other integers into floats: take `np.int64(index)` first.
+    """
     return _compile(function, parallel=True)
 
 
+def small_kernel(function: Callable[..., Any]) -> Any:
+    """Decorator of a kernel that the plan may bind, and that is too small to split."""
+    return _compile(function)
+
+
 def serial(function: Callable[..., Any]) -> Any:
-    """Decorator of what runs inside one thread: a kernel's body, or a kernel too small to split."""
-    return _compile(function, parallel=False)
+    """Decorator of what runs inside one thread of a kernel: its body. Only compiled code can call it."""
+    return _compile(function, no_cpython_wrapper=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu.jit import kernel, serial
@@ -26,7 +27,8 @@ def transpose_matrices(x, y, shape):
     """y (count, columns, rows) = x (count, rows, columns), each matrix transposed. shape: (count, rows, columns)."""
     count, rows, columns = shape
     strips = (rows + TILE - 1) // TILE
-    for task in prange(count * strips):
+    for index in prange(count * strips):
+        task = np.int64(index)
         row0 = task % strips * TILE
         start = task // strips * rows * columns
         _transpose_rows(x, y, start, rows, columns, row0, min(row0 + TILE, rows))

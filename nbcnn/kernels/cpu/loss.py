@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import prange
 
-from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.jit import kernel, serial, small_kernel
 
 __all__ = ["class_loss", "count_agreeing", "count_correct", "element_loss"]
 
@@ -96,7 +97,8 @@ def class_loss(kind, x, labels, soft, dx, loss, partial, shape, block):
     positions = shape[0] * shape[2]
     blocks = (positions + block - 1) // block
     scale = 1.0 / positions
-    for task in prange(blocks):
+    for index in prange(blocks):
+        task = np.int64(index)
         begin = task * block
         end = min(begin + block, positions)
         partial[task] = _class_block(kind, x, labels, soft, dx, shape, begin, end, scale)
@@ -174,7 +176,8 @@ def element_loss(kind, x, t, dx, loss, partial, size, block, count):
     """
     blocks = (size + block - 1) // block
     scale = 1.0 / count
-    for task in prange(blocks):
+    for index in prange(blocks):
+        task = np.int64(index)
         begin = task * block
         end = min(begin + block, size)
         partial[task] = _element_block(kind, x[begin:end], t[begin:end], dx[begin:end], scale)
@@ -199,7 +202,7 @@ def _argmax(x, start, step, channels):
     return best
 
 
-@serial
+@small_kernel
 def count_correct(x, labels, soft, count, shape):
     """count (1) int64 = positions whose largest score in x is the label's, or the largest of `soft`; as class_loss."""
     outer, channels, inner = shape
@@ -211,7 +214,7 @@ def count_correct(x, labels, soft, count, shape):
     count[0] = correct
 
 
-@serial
+@small_kernel
 def count_agreeing(x, t, count, size, threshold):
     """count (1) int64 = elements of x (size) that lie above `threshold` just where t lies above one half."""
     agreeing = 0

@@ -18,57 +18,94 @@ ROWS = 64
 
 
 @serial
-def _bases(x, at, scratch, base, power, channels, reach, share, beta, bias):  # type: ignore[no-untyped-def]
-    """scratch[base:] and scratch[power:]: the base of each channel of one row, and the base to the power beta."""
-    scratch[base : base + channels] = 0
+def _add_squares(x, total):  # type: ignore[no-untyped-def]
+    for c in range(total.size):
+        total[c] += x[c] * x[c]
+
+
+@serial
+def _add(x, total):  # type: ignore[no-untyped-def]
+    for c in range(total.size):
+        total[c] += x[c]
+
+
+@serial
+def _bases(x, base, power, reach, share, beta, bias):  # type: ignore[no-untyped-def]
+    """The base of each channel of one row, and the base to the power beta."""
+    channels = x.size
+    base[:] = 0
     for move in range(-reach[0], reach[1] + 1):
-        for c in range(max(0, -move), min(channels, channels - move)):
-            scratch[base + c] += x[at + move + c] * x[at + move + c]
+        first, end = max(0, -move), min(channels, channels - move)
+        _add_squares(x[first + move : end + move], base[first:end])
     for c in range(channels):
-        scratch[base + c] = bias + share * scratch[base + c]
+        base[c] = bias + share * base[c]
     if beta == 0.75:  # AlexNet's and everybody's: two square roots instead of a power
         for c in range(channels):
-            root = np.sqrt(scratch[base + c])
-            scratch[power + c] = root * np.sqrt(root)
+            root = np.sqrt(base[c])
+            power[c] = root * np.sqrt(root)
     else:
         for c in range(channels):
-            scratch[power + c] = scratch[base + c] ** beta
+            power[c] = base[c] ** beta
+
+
+@serial
+def _row(x, y, base, power, reach, share, beta, bias):  # type: ignore[no-untyped-def]
+    _bases(x, base, power, reach, share, beta, bias)
+    for c in range(x.size):
+        y[c] = x[c] / power[c]
 
 
 @serial
 def _rows(first, x, y, scratch, slot, dims, reach, share, beta, bias):  # type: ignore[no-untyped-def]
     rows, channels = dims
-    power = slot + channels
+    base, power = scratch[slot : slot + channels], scratch[slot + channels : slot + 2 * channels]
     for row in range(first, min(first + ROWS, rows)):
-        at = row * channels
-        _bases(x, at, scratch, slot, power, channels, reach, share, beta, bias)
-        for c in range(channels):
-            y[at + c] = x[at + c] / scratch[power + c]
+        at, end = row * channels, (row + 1) * channels
+        _row(x[at:end], y[at:end], base, power, reach, share, beta, bias)
 
 
 @kernel
 def lrn(x, y, scratch, dims, reach, share, beta, bias):  # type: ignore[no-untyped-def]
     """y = x normalized. scratch: 3 * channels for each thread. share, beta, bias: scalars of the element type."""
-    for task in prange((dims[0] + ROWS - 1) // ROWS):
+    for index in prange((dims[0] + ROWS - 1) // ROWS):
+        task = np.int64(index)
         _rows(task * ROWS, x, y, scratch, get_thread_id() * 3 * dims[1], dims, reach, share, beta, bias)
+
+
+@serial
+def _grad_row(x, dy, dx, base, power, pull, reach, share, beta, bias, factor):  # type: ignore[no-untyped-def]
+    channels = x.size
+    _bases(x, base, power, reach, share, beta, bias)
+    for c in range(channels):
+        pull[c] = dy[c] * x[c] / (power[c] * base[c])
+    # Channel c takes part in the bases of the channels c - after .. c + before.
+    base[:] = 0
+    for move in range(-reach[1], reach[0] + 1):
+        first, end = max(0, -move), min(channels, channels - move)
+        _add(pull[first + move : end + move], base[first:end])
+    for c in range(channels):
+        dx[c] = dy[c] / power[c] - factor * x[c] * base[c]
 
 
 @serial
 def _grad_rows(first, x, dy, dx, scratch, slot, dims, reach, share, beta, bias, factor):  # type: ignore[no-untyped-def]
     rows, channels = dims
-    power, pull = slot + channels, slot + 2 * channels
+    power = slot + channels
+    pull, end = power + channels, slot + 3 * channels
     for row in range(first, min(first + ROWS, rows)):
-        at = row * channels
-        _bases(x, at, scratch, slot, power, channels, reach, share, beta, bias)
-        for c in range(channels):
-            scratch[pull + c] = dy[at + c] * x[at + c] / (scratch[power + c] * scratch[slot + c])
-        # Channel c takes part in the bases of the channels c - after .. c + before.
-        scratch[slot : slot + channels] = 0
-        for move in range(-reach[1], reach[0] + 1):
-            for c in range(max(0, -move), min(channels, channels - move)):
-                scratch[slot + c] += scratch[pull + move + c]
-        for c in range(channels):
-            dx[at + c] = dy[at + c] / scratch[power + c] - factor * x[at + c] * scratch[slot + c]
+        _grad_row(
+            x[row * channels : (row + 1) * channels],
+            dy[row * channels : (row + 1) * channels],
+            dx[row * channels : (row + 1) * channels],
+            scratch[slot:power],
+            scratch[power:pull],
+            scratch[pull:end],
+            reach,
+            share,
+            beta,
+            bias,
+            factor,
+        )
 
 
 @kernel
@@ -77,6 +114,7 @@ def lrn_grad(x, dy, dx, scratch, dims, reach, share, beta, bias, factor):  # typ
 
     factor: 2 * share * beta, a scalar of the element type. The others as in lrn.
     """
-    for task in prange((dims[0] + ROWS - 1) // ROWS):
+    for index in prange((dims[0] + ROWS - 1) // ROWS):
+        task = np.int64(index)
         slot = get_thread_id() * 3 * dims[1]
         _grad_rows(task * ROWS, x, dy, dx, scratch, slot, dims, reach, share, beta, bias, factor)

@@ -69,5 +69,6 @@ def matmul_batched(a, b, y, stack, a_stack, b_stack, shape, a_strides, b_strides
     """
     strips = (shape[0] + ROWS - 1) // ROWS
     # np.int64, because a parallel loop may count in unsigned numbers.
-    for task in prange(stack[0] * stack[1] * stack[2] * stack[3] * strips):
-        _task(np.int64(task), a, b, y, stack, a_stack, b_stack, shape, a_strides, b_strides)
+    for index in prange(stack[0] * stack[1] * stack[2] * stack[3] * strips):
+        task = np.int64(index)
+        _task(task, a, b, y, stack, a_stack, b_stack, shape, a_strides, b_strides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu import simd
@@ -41,7 +42,8 @@ def pack_weights(w, out, dims, order):
     """out = panels of w. dims: (groups, output channels a group, taps, inner, depth); order: their strides in w."""
     width = _width(out, dims[1])
     panels = (dims[1] + width - 1) // width
-    for task in prange(dims[0] * panels):
+    for index in prange(dims[0] * panels):
+        task = np.int64(index)
         _pack_panel(task, w, out, dims, order, width, panels)
 
 
@@ -67,7 +69,8 @@ def unpack_weights(panels_data, out, dims, order):
     """The inverse of pack_weights; padding is dropped."""
     width = _width(out, dims[1])
     panels = (dims[1] + width - 1) // width
-    for task in prange(dims[0] * panels):
+    for index in prange(dims[0] * panels):
+        task = np.int64(index)
         _unpack_panel(task, panels_data, out, dims, order, width, panels)
 
 
@@ -96,5 +99,6 @@ def transpose_weights(w, out, dims):
     """
     width, new_width = _width(w, dims[1]), _width(w, dims[4])
     panels, new_panels = (dims[1] + width - 1) // width, (dims[4] + new_width - 1) // new_width
-    for task in prange(dims[0] * new_panels):
+    for index in prange(dims[0] * new_panels):
+        task = np.int64(index)
         _transpose_panel(task, w, out, dims, width, panels, new_width, new_panels)

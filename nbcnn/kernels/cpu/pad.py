@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu.jit import kernel, serial
@@ -33,5 +34,6 @@ def _pad_line(line, x, y, size, begins, wide):
 @kernel
 def pad_channels_last(x, y, size, begins, wide):
     """y (n, *wide, c) = x (n, d, h, w, c) at offset `begins` (not negative), zero around it. size: (n, d, h, w, c)."""
-    for line in prange(size[0] * wide[0] * wide[1]):
+    for index in prange(size[0] * wide[0] * wide[1]):
+        line = np.int64(index)
         _pad_line(line, x, y, size, begins, wide)

@@ -111,7 +111,8 @@ def pool(mode, power, x, y, size, form, table, block):
     power: of the norm, a scalar of the element type. block: channels in a task.
     """
     blocks = (size[4] + block - 1) // block
-    for task in prange(size[0] * form[0] * form[1] * blocks):
+    for index in prange(size[0] * form[0] * form[1] * blocks):
+        task = np.int64(index)
         _pool_line(task, mode, power, x, y, size, form, table, block)
 
 
@@ -213,7 +214,8 @@ def pool_grad(mode, power, x, y, dy, dx, size, form, table, lines):
     order, whatever the tasks.
     """
     blocks = (size[2] + lines - 1) // lines
-    for task in prange(size[0] * blocks):
+    for index in prange(size[0] * blocks):
+        task = np.int64(index)
         _grad_block(task, mode, power, x, y, dy, dx, size, form, table, lines)
 
 
@@ -249,5 +251,6 @@ def max_pool_indices(x, y, indices, size, form, table, order):
 
     order: strides of (d, h, w) within a channel (those of storage_order 0 or 1).
     """
-    for line in prange(size[0] * form[0] * form[1]):
+    for index in prange(size[0] * form[0] * form[1]):
+        line = np.int64(index)
         _index_line(line, x, y, indices, size, form, table, order)

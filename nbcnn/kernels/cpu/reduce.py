@@ -77,7 +77,8 @@ def reduce_rows(code, x, y, shape, block, scale):
     parts = (rows + block - 1) // block
     chunks = (inner + COLUMNS - 1) // COLUMNS
     zero = y.dtype.type(0)
-    for task in prange(outer * parts * chunks):
+    for index in prange(outer * parts * chunks):
+        task = np.int64(index)
         column = task % chunks * COLUMNS
         part = task // chunks % parts
         image = task // chunks // parts
@@ -125,5 +126,6 @@ def reduce_max_grad(x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced):
     axes that it has not, in the order in which "first" is meant. Six integers each.
     """
     # np.int64, because a parallel loop may count in unsigned numbers.
-    for cell in prange(kept[0] * kept[1] * kept[2] * kept[3] * kept[4] * kept[5]):
-        _first_extreme(np.int64(cell), x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced)
+    for index in prange(kept[0] * kept[1] * kept[2] * kept[3] * kept[4] * kept[5]):
+        cell = np.int64(index)
+        _first_extreme(cell, x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced)

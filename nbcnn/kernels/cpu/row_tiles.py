@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["TILE_CHANNELS", "TILE_ROWS"]
+__all__ = ["LANES", "TILE_CHANNELS", "TILE_ROWS", "pitch_of"]
 
 TILE_ROWS = 256
-TILE_CHANNELS = 64
-"""Such a tile, 64 KiB in float32, stays in the L2 cache while it is read twice."""
+TILE_CHANNELS = 256
+"""Such a tile, 256 KiB in float32, stays in the L2 cache while it is read twice; narrower ones stream badly."""
+LANES = 16
+"""The most elements of any type in one register of any width."""
+
+
+def pitch_of(channels: int) -> int:
+    """Elements of a row of partial sums: whole registers, so that each step finds what the last one stored."""
+    return (channels + LANES - 1) // LANES * LANES

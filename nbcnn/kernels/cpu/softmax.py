@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu import transcendental
@@ -68,7 +69,8 @@ def softmax(x, y, shape, log):
     outer, count, inner = shape
     lines = outer * inner
     block = max(BLOCK // count, 1)
-    for task in prange((lines + block - 1) // block):
+    for index in prange((lines + block - 1) // block):
+        task = np.int64(index)
         for line in range(task * block, min((task + 1) * block, lines)):
             if inner == 1:
                 _line(x[line * count : (line + 1) * count], y[line * count : (line + 1) * count], log)
@@ -93,6 +95,7 @@ def softmax_grad(y, dy, dx, shape, log):
     outer, count, inner = shape
     lines = outer * inner
     block = max(BLOCK // count, 1)
-    for task in prange((lines + block - 1) // block):
+    for index in prange((lines + block - 1) // block):
+        task = np.int64(index)
         for line in range(task * block, min((task + 1) * block, lines)):
             _line_grad(y, dy, dx, log, line // inner * count * inner + line % inner, count, inner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu.jit import kernel, serial
@@ -90,5 +91,6 @@ def sparse_along_axis(x, y, starts, columns, weights, shape, empty):
     strip = max(BLOCK // max(shape[2], 1), 1)
     chunks = (shape[2] + BLOCK - 1) // BLOCK
     strips = (shape[0] * (starts.size - 1) + strip - 1) // strip
-    for task in prange(strips * chunks):
+    for index in prange(strips * chunks):
+        task = np.int64(index)
         _sparse_task(task, x, y, starts, columns, weights, shape, strip, chunks, empty)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu.jit import kernel, serial
@@ -49,7 +50,8 @@ def sgd_update(w, dw, velocity, hyper, size):
 
     hyper: (lr, momentum, nesterov, l2, l1) in float64.
     """
-    for task in prange((size + BLOCK - 1) // BLOCK):
+    for index in prange((size + BLOCK - 1) // BLOCK):
+        task = np.int64(index)
         begin = task * BLOCK
         end = min(begin + BLOCK, size)
         if velocity.size == 0:
@@ -83,7 +85,8 @@ def adam_update(w, dw, m, v, hyper, size):
     hyper: (lr / (1 - beta1^t), factor on w: 1 or AdamW's 1 - lr * weight_decay, beta1, beta2, eps,
     1 / sqrt(1 - beta2^t), l2, l1) in float64.
     """
-    for task in prange((size + BLOCK - 1) // BLOCK):
+    for index in prange((size + BLOCK - 1) // BLOCK):
+        task = np.int64(index)
         begin = task * BLOCK
         end = min(begin + BLOCK, size)
         _adam(w[begin:end], dw[begin:end], m[begin:end], v[begin:end], hyper)
