@@ -14,7 +14,7 @@ from nbcnn.errors import InputError
 from nbcnn.graph import Graph, Node
 from nbcnn.ops import REGISTRY
 
-__all__ = ["is_frozen", "matches", "trainable", "untie"]
+__all__ = ["is_frozen", "matches", "settle", "trainable", "untie"]
 
 CARRIERS = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
 """Operators that hand a weight on as it is."""
@@ -97,3 +97,30 @@ def untie(graph: Graph) -> Graph:
             kept.append(node)
     copy.nodes = kept
     return copy
+
+
+def settle(graph: Graph) -> Graph:
+    """A copy with every batch norm and dropout as at inference, which is how the network is saved: a trainer puts them
+    in training mode where it wants to, whatever the file says. A batch norm whose further outputs are read stays.
+    """
+    copy = graph.copy()
+    producers, used = graph.producers(), {*graph.consumers(), *graph.output_names()}
+    loose = set()
+    for node in copy.nodes:
+        if node.op == "BatchNormalization" and node.attrs.get("training_mode") and used.isdisjoint(node.outputs[1:]):
+            node.attrs["training_mode"] = 0
+            del node.outputs[1:]
+        elif node.op == "Dropout" and _is_true(graph, producers, node.input(2)):
+            loose.add(node.inputs[2])
+            del node.inputs[2:]
+    loose -= {*copy.consumers(), *copy.output_names()}
+    copy.initializers = {name: array for name, array in copy.initializers.items() if name not in loose}
+    copy.nodes = [node for node in copy.nodes if node.op != "Constant" or loose.isdisjoint(node.outputs)]
+    return copy
+
+
+def _is_true(graph: Graph, producers: dict[str, Node], name: str) -> bool:
+    """Whether a value is known to be true before the network runs."""
+    node = producers.get(name)
+    constant = node.attrs.get("value") if node is not None and node.op == "Constant" else graph.initializers.get(name)
+    return constant is not None and bool(constant)

@@ -85,7 +85,8 @@ class Trainer:
     adds strength / 2 * sum of squares to what is minimized; the reported loss is that of the data alone). seed: of
     dropout. schedule: step (from 1) -> factor of the learning rate.
 
-    Batch norms use batch statistics and dropout is on, as in PyTorch's train(), unless frozen.
+    Batch norms use batch statistics and dropout is on, as in PyTorch's train(), unless frozen. Running and saving the
+    model have them as at inference from now on, also where the file said training_mode=1.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Trainer:
         seed: int = 0,
         schedule: Callable[[int], float] | None = None,
     ) -> None:
-        from nbcnn.trainables import trainable, untie
+        from nbcnn.trainables import settle, trainable, untie
         from nbcnn.training_graph import LOSSES, RANDOM, logits_of
 
         if loss not in LOSSES:
@@ -115,7 +116,7 @@ class Trainer:
         self.schedule = schedule
         self.steps_done = 0
         with model.lock:
-            model.adopt(untie(model.graph))
+            model.adopt(settle(untie(model.graph)))
             self.output = _chosen_output(model, output)
             self.logits = logits_of(model.graph, self.output, loss)
             self.trained = trainable(model.graph, train, freeze)
