@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nbcnn.binder import Binder, Buffer
 from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.graph import Node, Value
-from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS
+from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS, pitch_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.gather import bounds
 
@@ -32,7 +32,7 @@ def _dims(b: Binder, name: str) -> tuple[int, int]:
 
 
 def _partials(b: Binder, dims: tuple[int, int]) -> Buffer:
-    return b.scratch(-(-dims[0] // TILE_ROWS) * 2 * dims[1])
+    return b.scratch(-(-dims[0] // TILE_ROWS) * 2 * pitch_of(dims[1]))
 
 
 @register("BatchNormalization")
