@@ -107,7 +107,8 @@ def summarize(
     whole = specialize(graph, feeds, kind)
     weights = _Weights(graph, trainable(graph, train, freeze))
     inference = _kept(whole, lower_for_inference(graph, feeds, {}, kind))
-    training = _kept(whole, lower_for_training(graph, feeds, kind, graph.output_names(), Mode(True)))
+    lowered = lower_for_training(graph, feeds, kind, graph.output_names(), Mode(True))
+    training = _kept(specialize(graph, feeds, kind, mode=Mode(True)), lowered)
     moved = _depends(whole, weights.trained)
     source = {name: node for node in graph.nodes for name in node.outputs if name}
     rows = []

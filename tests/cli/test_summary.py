@@ -49,6 +49,8 @@ def test_vgg16_memory(vgg16: Summary) -> None:
     """Four bytes a number; a backward pass takes about twice as much."""
     assert vgg16.forward_bytes == 4 * vgg16.activations
     assert 1.9 < vgg16.training_bytes / vgg16.forward_bytes < 2.1
+    dropout = [row for row in vgg16.rows if row.op == "Dropout"]
+    assert [(row.forward_bytes, row.training_bytes) for row in dropout] == [(0, 2 * 4 * 4096)] * 2
 
 
 def test_vgg16_products(vgg16: Summary) -> None:
