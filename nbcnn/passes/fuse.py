@@ -37,17 +37,18 @@ class _Readers:
 def fold_batch_norm(graph: Graph) -> None:
     """Rule 1."""
     readers, producers = _Readers(graph), graph.producers()
+    weights = _weight_values(graph)
     dropped: set[int] = set()
     for norm in list(graph.nodes):
         if norm.op != "BatchNormalization" or norm.attrs["training"]:
             continue
         linear = producers.get(norm.inputs[0])
-        weights_only = all(name in graph.initializers for name in norm.inputs[1:5])
+        weights_only = all(name in weights for name in norm.inputs[1:5])
         if linear is None or linear.op not in LINEAR or not weights_only or not readers.single(norm.inputs[0]):
             continue
         weight = linear.inputs[1]
         bias = linear.input(2)
-        if weight not in graph.initializers or (bias and bias not in graph.initializers):
+        if weight not in weights or (bias and bias not in weights):
             continue
         channels = graph.values[norm.inputs[1]].dims[0]
         if (bias and graph.values[bias].dims != (channels,)) or linear.attrs.get("alpha", 1.0) != 1.0:
@@ -69,6 +70,15 @@ def fold_batch_norm(graph: Graph) -> None:
         producers[norm.outputs[0]] = linear
         dropped.add(id(norm))
     graph.nodes = [n for n in graph.nodes if id(n) not in dropped]
+
+
+def _weight_values(graph: Graph) -> set[str]:
+    """Initializers, and what is computed from them alone."""
+    found = set(graph.initializers)
+    for node in graph.nodes:
+        if all(name in found for name in filter(None, node.inputs)):
+            found.update(filter(None, node.outputs))
+    return found
 
 
 def _bounds(node: Node) -> tuple[float, float] | None:
