@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 import nbcnn.threads
 from nbcnn import executor
 from nbcnn.errors import ModelError, UnsupportedError
-from nbcnn.kernels.cpu.dropout import philox
+from nbcnn.kernels.cpu.dropout import dropout, philox
 from nbcnn.lower import lower_for_training
 from nbcnn.ops.dropout import RANDOM
 from nbcnn.passes.specialize import Mode
@@ -41,7 +41,20 @@ def ones(dtype: Any = np.float32) -> np.ndarray:
 )
 def test_known_answers(counter: tuple[int, ...], key: tuple[int, ...], words: tuple[int, ...]) -> None:
     """The test vectors that come with the authors' Random123 library (philox4x32, 10 rounds)."""
-    assert tuple(int(w) for w in philox(*map(np.uint64, (*counter, *key)))) == words
+    assert tuple(int(w) for w in philox.py_func(*map(np.uint64, (*counter, *key)))) == words
+
+
+def test_compiled_as_known() -> None:
+    """The kernel keeps an element whose word is the threshold, and drops it when that is one higher."""
+    seed, step, stream, size = 2**33 + 5, 2**34 + 7, 0xDEADBEEF, 10
+    x, y, mask = np.ones(size, np.float32), np.empty(size, np.float32), np.empty(size, np.bool_)
+    for i in range(size):
+        counter, key = (i // 4, 0, 7, 4), (5, 2 ^ stream)
+        word = int(philox.py_func(*map(np.uint64, (*counter, *key)))[i % 4])
+        for threshold in (word, word + 1):
+            dropout(x, y, mask, np.array([seed, step]), stream, threshold, np.float32(2))
+            assert mask[i] == (threshold == word)
+            np.testing.assert_array_equal(y, 2 * mask)
 
 
 @pytest.mark.parametrize(
