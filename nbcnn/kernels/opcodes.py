@@ -38,3 +38,8 @@ REVERSED = 16  # added to a code: b op a
 
 # `reduce_rows(code, ...)`, beside MAX and MIN above.
 SUM = ADD
+
+# `pool(mode, ...)`: what becomes of a window.
+MAXIMUM = 0
+AVERAGE = 1
+NORM = 2

@@ -12,6 +12,7 @@ from nbcnn.binder import Binder
 from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.geometry import Window, window
 from nbcnn.graph import Node, Value
+from nbcnn.kernels.opcodes import AVERAGE, MAXIMUM, NORM
 from nbcnn.ops.base import Facts, Op, Shaped, register
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool"]
 
-MAXIMUM, AVERAGE, NORM = 0, 1, 2
-"""The kernel's modes."""
 CHANNEL_BLOCK = 256
 BLOCK_ELEMENTS = 128 * 1024
 """Elements of dx that a task of the gradient owns (512 KiB in float32): they should stay in the L2 cache."""

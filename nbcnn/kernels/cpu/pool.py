@@ -14,10 +14,9 @@ from numba import prange
 from nbcnn.kernels.cpu import simd
 from nbcnn.kernels.cpu.compare import choose_equal, maximum
 from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.opcodes import MAXIMUM, NORM
 
-__all__ = ["AVERAGE", "MAXIMUM", "NORM", "max_pool_indices", "pool", "pool_grad"]
-
-MAXIMUM, AVERAGE, NORM = 0, 1, 2
+__all__ = ["max_pool_indices", "pool", "pool_grad"]
 
 
 @serial
