@@ -30,11 +30,16 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def called(node: Node) -> str:
+    """The name by which patterns find a node: its own, or that of its first output where a file names no nodes."""
+    return node.name or next(filter(None, node.outputs), "")
+
+
 def is_frozen(node: Node, patterns: Sequence[str], weights: Container[str]) -> bool:
     """Whether a node is to stay as at inference: its own name fits a pattern, or that of one of the `weights` that it
     reads directly (a value computed by a frozen node does not freeze its readers).
     """
-    return matches(node.name, patterns) or any(matches(name, patterns) for name in node.inputs if name in weights)
+    return matches(called(node), patterns) or any(matches(name, patterns) for name in node.inputs if name in weights)
 
 
 def _origin(name: str, producers: dict[str, Node]) -> str:
@@ -53,14 +58,14 @@ def trainable(graph: Graph, train: Sequence[str] = (), freeze: Sequence[str] = (
     floats = {
         name for name, array in graph.initializers.items() if array.dtype.kind == "f" or array.dtype.name == "bfloat16"
     }
-    names = floats | {n.name for n in graph.nodes if n.name}
+    names = floats | {called(n) for n in graph.nodes}
     for pattern in (*train, *freeze):
         if not any(fnmatchcase(name, pattern) for name in names):
             raise InputError(f"pattern {pattern!r} fits no weight and no node of this network")
     producers = graph.producers()
     found: dict[str, None] = {}
     for node in graph.nodes:
-        whole = is_frozen(node, freeze, floats) if node.op in NORMALIZED else matches(node.name, freeze)
+        whole = is_frozen(node, freeze, floats) if node.op in NORMALIZED else matches(called(node), freeze)
         if whole:
             continue
         for slot in _weight_slots(node, producers):
