@@ -1,8 +1,9 @@
 """Let a maximum over windows come before the activation that it follows, while training.
 
-Rule: Relu or Clip, then MaxPool without indices, becomes MaxPool, then the activation, where nobody else reads what lies between. Both
-grow with their input, so the result and its gradient are the same, and the activation works on what is left of a picture instead of
-all of it, twice. (At inference the activation is free: the convolution applies it while it stores.)
+Rule: Relu or Clip, then MaxPool without indices, becomes MaxPool, then the activation, where nobody else reads what lies
+between, and unless the activation follows a batch norm, which applies it and its gradient in passing. Both grow with
+their input, so the result and its gradient are the same, and the activation works on what is left of a picture instead
+of all of it, twice. (At inference the activation is free: the convolution applies it while it stores.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ def pool_before_activation(graph: Graph) -> None:
         activation = producers.get(between)
         if pool.op != "MaxPool" or pool.output(1) or activation is None or activation.op not in ("Relu", "Clip"):
             continue
-        if len(readers[between]) > 1 or between in outputs:
+        source = producers.get(activation.inputs[0])
+        if len(readers[between]) > 1 or between in outputs or (source and source.op == "BatchNormalization"):
             continue
         result, value = pool.outputs[0], graph.values[pool.outputs[0]]
         pooled = graph.new_value(f"{result}.pooled", value.dtype, value.dims, value.layout)

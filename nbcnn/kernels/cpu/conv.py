@@ -5,7 +5,7 @@ with ones in front for fewer dimensions. Weights are packed as tiling.py says.
 
 `conv_gather` serves three purposes with one loop: forward convolution, its gradient by the input (for each residue of
 the position modulo the stride, only the taps that meet it), and transposed convolution. What differs is the list of
-taps and the two grids. `conv_weight_grad` is the gradient by the weights.
+taps and the two grids. The gradient by the weights is in conv_grad.py.
 
 The gather is that of XNNPACK's indirect convolution (Dukhan, "The Indirect Convolution Algorithm", arXiv:1907.02129),
 except that the table of row starts is made a block at a time and never stored.
@@ -16,11 +16,11 @@ from __future__ import annotations
 import numpy as np
 from numba import get_thread_id, prange
 
-from nbcnn.kernels.cpu import simd
+from nbcnn.kernels.cpu import simd, tile
 from nbcnn.kernels.cpu.jit import kernel, serial
-from nbcnn.kernels.cpu.tiling import GRAD_ROWS, PACKED_PANELS, PANEL_VECS, ROWS
+from nbcnn.kernels.cpu.tiling import PANEL_VECS, ROWS
 
-__all__ = ["conv_gather", "conv_weight_grad"]
+__all__ = ["conv_gather"]
 
 CHANNEL_BLOCK = 512
 DEPTH_BLOCK = 1024
@@ -29,8 +29,8 @@ DEPTH_BLOCK = 1024
 
 @serial
 def _locate(scratch, slot, block, first, count, grid, source, target, inside):
-    """Write the source and output starts of `count` pixels from `first` on into the slot, and, unless every tap of every
-    pixel is `inside` the picture, their d, h, w in the source."""
+    """Write the source and output starts of `count` pixels from `first` on into the slot, and, unless every tap of
+    every pixel is `inside` the picture, their d, h, w in the source."""
     _n, grid_d, grid_h, grid_w = grid
     in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
     out_d, out_h, out_w, out_pitch, at_d, at_h, at_w, jump_d, jump_h, jump_w = target
@@ -90,16 +90,16 @@ def _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside
 
 
 @serial
-def _multiply(tile, row, x, table, at, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot):
+def _multiply(acc, row, x, table, at, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot):
     """One tile: the product of gathered pixels and a weight panel over taps tap0..tap1 and channels c0..c1, spilled."""
     width = len(row) * simd.lanes(x)
     for tap in range(tap0, tap1):
-        starts = simd.tile_starts(tile, row, table, at + tap * block)
+        starts = tile.starts(acc, row, table, at + tap * block)
         weight = panel + (taps[4 * tap + 3] * run + c0) * width
         for c in range(c0, c1):
-            tile = simd.tile_fma(tile, x, starts, c, simd.tile_row(row, w, weight))
+            acc = tile.fma(acc, x, starts, c, tile.row(row, w, weight))
             weight += width
-    simd.tile_spill(tile, spill, spot)
+    tile.spill(acc, spill, spot)
 
 
 @serial
@@ -129,7 +129,7 @@ def _finish(row, spill, spot, bias, residual, y, scratch, at, rows, column, colu
 
 @serial
 def _gather_panel(
-    tile,
+    acc,
     row,
     x,
     w,
@@ -153,7 +153,7 @@ def _gather_panel(
     """All pixels of a block by one weight panel."""
     run = source[4]
     tap_count = taps.size // 4
-    rows = len(tile) // len(row)
+    rows = len(acc) // len(row)
     channels = max(min(run, CHANNEL_BLOCK), 1)
     group = max(DEPTH_BLOCK // channels, 1)
     tap0 = 0
@@ -166,7 +166,7 @@ def _gather_panel(
             last = tap1 == tap_count and c1 == run
             for i in range(0, count, rows):
                 table = slot + 5 * block + i
-                _multiply(tile, row, x, scratch, table, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot)
+                _multiply(acc, row, x, scratch, table, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot)
                 left = min(rows, count - i)
                 at = slot + 4 * block + i
                 _finish(row, spill, spot, bias, residual, y, scratch, at, left, column, columns, first, last, low, high)
@@ -228,15 +228,15 @@ def _gather_task(
         column = group * channels + panel * width
         columns = min(width, channels - panel * width)
         if vecs == 1:
-            tile, row = simd.tile_zeros(y, ROWS, 1), simd.tile_zeros(y, 1, 1)
+            acc, row = tile.zeros(y, ROWS, 1), tile.zeros(y, 1, 1)
             _gather_panel(
-                tile, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source, start,
+                acc, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source, start,
                 column, columns, low, high,
             )  # fmt: skip
         else:
-            wide_tile, wide_row = simd.tile_zeros(y, ROWS, PANEL_VECS), simd.tile_zeros(y, 1, PANEL_VECS)
+            wide, wide_row = tile.zeros(y, ROWS, PANEL_VECS), tile.zeros(y, 1, PANEL_VECS)
             _gather_panel(
-                wide_tile, wide_row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source,
+                wide, wide_row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source,
                 start, column, columns, low, high,
             )  # fmt: skip
 
@@ -272,156 +272,3 @@ def conv_gather(
             task, x, w, bias, residual, y, taps, zeros, scratch, spill, get_thread_id(), grid, source, target, weights,
             schedule, low, high,
         )  # fmt: skip
-
-
-# --- gradient by the weights
-# --------------------------------------------------------------------------------------------
-
-
-@serial
-def _correlate(tile, row, x, dy, starts, x_at, x_step, dy_at, count):
-    """tile[c, o] += sum over `count` neighbouring pixels of x[pixel, c] * dy[pixel, o]; dy lies in a packed panel."""
-    width = len(row) * simd.lanes(x)
-    for _ in range(count):
-        tile = simd.tile_fma(tile, x, starts, x_at, simd.tile_row(row, dy, dy_at))
-        x_at += x_step
-        dy_at += width
-    return tile
-
-
-@serial
-def _pack_dy(row, dy, packed, spot, first, count, pitch, channels, panels, panel0, panel1):
-    """Copy panels panel0..panel1 of `count` pixels of dy: (panel, pixel, lane), filled up with zeros.
-
-    Pixel after pixel, because dy then streams in; panels are numbered through all groups.
-    """
-    lanes = simd.lanes(dy)
-    width = len(row) * lanes
-    for i in range(count):
-        for panel in range(panel0, panel1):
-            column = panel % panels * width
-            start = (first + i) * pitch + panel // panels * channels + column
-            place = spot + ((panel - panel0) * count + i) * width
-            for v in range(0, width, lanes):
-                simd.store(packed, place + v, simd.load_first(dy, start + v, channels - column - v))
-
-
-@serial
-def _grad_tile(tile, row, x, dy, dw, starts, line0, line1, move, source, outer, base, panel, place, spill, spot, rows):
-    """One tile of one tap over the output lines line0..line1, added to dw at `place` (set there, on the first lines).
-
-    dy: the lines' packed panel, from `panel` on. base: the first channel of the group.
-    """
-    in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
-    _n, out_d, out_h, out_w, _out_pitch = outer
-    move_d, move_h, move_w = move
-    lanes = simd.lanes(x)
-    width = len(row) * lanes
-    # The first and the last column of the output whose tap meets the picture.
-    w0 = max(0, (-move_w + step_w - 1) // step_w)
-    w1 = min(out_w, (in_w - 1 - move_w) // step_w + 1)
-    h = line0 % out_h
-    d = line0 // out_h % out_d
-    image = line0 // out_h // out_d
-    for line in range(line0, line1):
-        at_h, at_d = h * step_h + move_h, d * step_d + move_d
-        if 0 <= at_h < in_h and 0 <= at_d < in_d and w1 > w0:
-            x_at = (((image * in_d + at_d) * in_h + at_h) * in_w + w0 * step_w + move_w) * pitch + base
-            dy_at = panel + ((line - line0) * out_w + w0) * width
-            tile = _correlate(tile, row, x, dy, starts, x_at, step_w * pitch, dy_at, w1 - w0)
-        h += 1
-        if h == out_h:
-            h = 0
-            d += 1
-            if d == out_d:
-                d = 0
-                image += 1
-    simd.tile_spill(tile, spill, spot)
-    for i in range(rows * len(row)):
-        value = simd.load(spill, spot + i * lanes)
-        if line0 > 0:
-            value = simd.add(value, simd.load(dw, place + i * lanes))
-        simd.store(dw, place + i * lanes, value)
-
-
-@serial
-def _grad_part(tile, row, part, parts, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, lines):
-    """A share of the tiles of dw; every line of the output is visited, a block of lines at a time."""
-    groups, channels, _all = weights
-    run = source[4]
-    n, out_d, out_h, out_w, out_pitch = outer
-    lanes = simd.lanes(x)
-    width = len(row) * lanes
-    panels = (channels + width - 1) // width
-    tap_count = taps.size // 4
-    tiles = (run + GRAD_ROWS - 1) // GRAD_ROWS
-    total = groups * panels * tap_count * tiles
-    first, last = total * part // parts, total * (part + 1) // parts
-    spot = thread * GRAD_ROWS * PANEL_VECS * lanes
-    slot = thread * 16
-    packed_at = thread * lines * out_w * PANEL_VECS * lanes * PACKED_PANELS
-    end_panel = (last - 1) // tiles // tap_count + 1
-    all_lines = n * out_d * out_h
-    for line0 in range(0, all_lines, lines):
-        line1 = min(line0 + lines, all_lines)
-        pixels = (line1 - line0) * out_w
-        panel0 = panel1 = 0
-        for item in range(first, last):
-            c0 = item % tiles * GRAD_ROWS
-            tap = item // tiles % tap_count
-            panel = item // tiles // tap_count
-            if panel >= panel1:
-                panel0, panel1 = panel, min(panel + PACKED_PANELS, end_panel)
-                _pack_dy(row, dy, packed, packed_at, line0 * out_w, pixels, out_pitch, channels, panels, panel0, panel1)
-            panel_at = packed_at + (panel - panel0) * pixels * width
-            for r in range(GRAD_ROWS):
-                scratch[slot + r] = min(c0 + r, run - 1)
-            rows = min(GRAD_ROWS, run - c0)
-            move = (taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2])
-            place = ((panel * tap_count + taps[4 * tap + 3]) * run + c0) * width
-            starts = simd.tile_starts(tile, row, scratch, slot)
-            _grad_tile(
-                tile, row, x, packed, dw, starts, line0, line1, move, source, outer, panel // panels * run, panel_at,
-                place, spill, spot, rows,
-            )  # fmt: skip
-
-
-@kernel
-def conv_weight_grad(x, dy, dw, taps, scratch, spill, packed, source, outer, weights, schedule):
-    """dw[tap, c, o] = sum over pixels of x[pixel moved by the tap, c] * dy[pixel, o], packed as the weights are.
-
-    x, dy: activations, channels last. taps, source, weights: as in conv_gather's forward call. outer: (n, d, h, w,
-    pitch) of dy. schedule: (lines of the output in a block, shares of dw that run in parallel). scratch (16
-    integers), spill (a tile), packed (PACKED_PANELS panels of a block of lines): for each thread. Each element of dw
-    is summed by one thread in an order that depends on neither number of threads nor shares.
-    """
-    lines, parts = schedule
-    lanes = simd.lanes(x)
-    for index in prange(parts):
-        part = np.int64(index)
-        thread = get_thread_id()
-        if weights[1] <= lanes:
-            tile, row = simd.tile_zeros(x, GRAD_ROWS, 1), simd.tile_zeros(x, 1, 1)
-            _grad_part(
-                tile, row, part, parts, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, lines
-            )
-        else:
-            wide, wide_row = simd.tile_zeros(x, GRAD_ROWS, PANEL_VECS), simd.tile_zeros(x, 1, PANEL_VECS)
-            _grad_part(
-                wide,
-                wide_row,
-                part,
-                parts,
-                x,
-                dy,
-                dw,
-                taps,
-                scratch,
-                spill,
-                packed,
-                thread,
-                source,
-                outer,
-                weights,
-                lines,
-            )

@@ -32,12 +32,6 @@ __all__ = [
     "store_first",
     "sub",
     "sum_lanes",
-    "tile_fma",
-    "tile_row",
-    "tile_row_first",
-    "tile_spill",
-    "tile_starts",
-    "tile_zeros",
     "zeros",
 ]
 
@@ -71,7 +65,7 @@ def vec_of(array: types.Array) -> VecType:
     return VecType(array.dtype, lanes_of(array.dtype))
 
 
-def _pointer(context, builder, array_type, array, index, vector: bool = True):
+def pointer_to(context, builder, array_type, array, index, vector: bool = True):
     data = cgutils.create_struct_proxy(array_type)(context, builder, value=array).data
     element = builder.gep(data, [index])
     if not vector:
@@ -89,7 +83,7 @@ def _suffix(kind: VecType) -> str:
     return f"v{kind.count}f{kind.element.bitwidth}"
 
 
-def _splat(builder, value, count: int):
+def splat(builder, value, count: int):
     kind = ir.VectorType(value.type, count)
     i32 = ir.IntType(32)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, i32(0))
@@ -101,14 +95,14 @@ def _first_mask(builder, length, count: int):
     """A mask whose lane i is set where i < length (any length, also negative or beyond the lanes)."""
     i64 = ir.IntType(64)
     lane = ir.Constant(ir.VectorType(i64, count), list(range(count)))
-    return builder.icmp_signed("<", lane, _splat(builder, length, count))
+    return builder.icmp_signed("<", lane, splat(builder, length, count))
 
 
-def _fma(builder, kind: VecType, a, b, c):
+def emit_fma(builder, kind: VecType, a, b, c):
     return _call(builder, f"llvm.fma.{_suffix(kind)}", c.type, [a, b, c])
 
 
-def _aligned_load(builder, pointer, itemsize: int):
+def emit_load(builder, pointer, itemsize: int):
     value = builder.load(pointer)
     value.align = itemsize
     return value
@@ -130,8 +124,8 @@ def load(typingctx, array, index):
     """load(array, index): a whole register, unaligned."""
 
     def codegen(context, builder, signature, args):
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
-        return _aligned_load(builder, pointer, array.dtype.bitwidth // 8)
+        pointer = pointer_to(context, builder, signature.args[0], args[0], args[1])
+        return emit_load(builder, pointer, array.dtype.bitwidth // 8)
 
     return vec_of(array)(array, types.int64), codegen
 
@@ -141,7 +135,7 @@ def get(typingctx, array, index):
     """get(array, index): array[index] without Numba's test for negative indices, which keeps loops from being vectorized."""
 
     def codegen(context, builder, signature, args):
-        return builder.load(_pointer(context, builder, signature.args[0], args[0], args[1], vector=False))
+        return builder.load(pointer_to(context, builder, signature.args[0], args[0], args[1], vector=False))
 
     return array.dtype(array, types.int64), codegen
 
@@ -151,7 +145,7 @@ def put(typingctx, array, index, value):
     """put(array, index, value): array[index] = value, likewise."""
 
     def codegen(context, builder, signature, args):
-        builder.store(args[2], _pointer(context, builder, signature.args[0], args[0], args[1], vector=False))
+        builder.store(args[2], pointer_to(context, builder, signature.args[0], args[0], args[1], vector=False))
         return context.get_dummy_value()
 
     return types.void(array, types.int64, array.dtype), codegen
@@ -162,17 +156,17 @@ def store(typingctx, array, index, vec):
     """store(array, index, vec): a whole register, unaligned."""
 
     def codegen(context, builder, signature, args):
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        pointer = pointer_to(context, builder, signature.args[0], args[0], args[1])
         builder.store(args[2], pointer).align = array.dtype.bitwidth // 8
         return context.get_dummy_value()
 
     return types.void(array, types.int64, vec), codegen
 
 
-def _masked_load(context, builder, array_type, array, index, length):
+def emit_masked_load(context, builder, array_type, array, index, length):
     kind = vec_of(array_type)
     vector = context.get_value_type(kind)
-    pointer = _pointer(context, builder, array_type, array, index)
+    pointer = pointer_to(context, builder, array_type, array, index)
     mask = _first_mask(builder, length, kind.count)
     align = ir.IntType(32)(kind.element.bitwidth // 8)
     passthru = ir.Constant(vector, [0.0] * kind.count)
@@ -185,7 +179,7 @@ def load_first(typingctx, array, index, length):
     """load_first(array, index, length): lanes below `length`, zero in the others, which are not read."""
 
     def codegen(context, builder, signature, args):
-        return _masked_load(context, builder, signature.args[0], *args)
+        return emit_masked_load(context, builder, signature.args[0], *args)
 
     return vec_of(array)(array, types.int64, types.int64), codegen
 
@@ -196,7 +190,7 @@ def store_first(typingctx, array, index, vec, length):
 
     def codegen(context, builder, signature, args):
         kind = vec_of(array)
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        pointer = pointer_to(context, builder, signature.args[0], args[0], args[1])
         mask = _first_mask(builder, args[3], kind.count)
         align = ir.IntType(32)(kind.element.bitwidth // 8)
         name = f"llvm.masked.store.{_suffix(kind)}.p0"
@@ -223,7 +217,7 @@ def broadcast(typingctx, array, value):
     kind = vec_of(array)
 
     def codegen(context, builder, signature, args):
-        return _splat(builder, args[1], kind.count)
+        return splat(builder, args[1], kind.count)
 
     return kind(array, array.dtype), codegen
 
@@ -249,7 +243,7 @@ def fma(typingctx, a, b, c):
     """fma(a, b, c): a * b + c with one rounding."""
 
     def codegen(context, builder, signature, args):
-        return _fma(builder, a, *args)
+        return emit_fma(builder, a, *args)
 
     return a(a, a, a), codegen
 
@@ -259,8 +253,8 @@ def clamp(typingctx, vec, low, high):
     """clamp(vec, low, high): each lane held between two scalars; NaN stays NaN."""
 
     def codegen(context, builder, signature, args):
-        low_vec = _splat(builder, args[1], vec.count)
-        high_vec = _splat(builder, args[2], vec.count)
+        low_vec = splat(builder, args[1], vec.count)
+        high_vec = splat(builder, args[2], vec.count)
         floor = builder.select(builder.fcmp_ordered("<", args[0], low_vec), low_vec, args[0])
         return builder.select(builder.fcmp_ordered(">", floor, high_vec), high_vec, floor)
 
@@ -303,113 +297,10 @@ def prefetch(typingctx, array, index):
     """prefetch(array, index): ask for the cache line of this element; any index is harmless."""
 
     def codegen(context, builder, signature, args):
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], vector=False)
+        pointer = pointer_to(context, builder, signature.args[0], args[0], args[1], vector=False)
         pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
         i32 = ir.IntType(32)
         _call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, i32(0), i32(3), i32(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.int64), codegen
-
-
-# --- tiles: rows x vectors of registers, kept as one flat tuple, row by row
-# ---------------------------------------------
-#
-# A kernel makes its tile once with tile_zeros and hands it on, together with one row of it. Their types carry the
-# size of the tile, so that one source serves every size.
-
-
-@intrinsic(prefer_literal=True)
-def tile_zeros(typingctx, array, rows, vecs):
-    """tile_zeros(array, rows, vecs): rows * vecs registers of zeros (rows and vecs are literals)."""
-    kind = types.UniTuple(vec_of(array), rows.literal_value * vecs.literal_value)
-
-    def codegen(context, builder, signature, args):
-        vector = context.get_value_type(kind.dtype)
-        zero = ir.Constant(vector, [0.0] * kind.dtype.count)
-        return context.make_tuple(builder, kind, [zero] * kind.count)
-
-    return kind(array, rows, vecs), codegen
-
-
-@intrinsic
-def tile_row(typingctx, row, array, index):
-    """tile_row(row, array, index): as many neighbouring registers as `row` has, from array[index] on."""
-
-    def codegen(context, builder, signature, args):
-        regs = []
-        for i in range(row.count):
-            at = builder.add(args[2], ir.IntType(64)(i * row.dtype.count))
-            pointer = _pointer(context, builder, signature.args[1], args[1], at)
-            regs.append(_aligned_load(builder, pointer, array.dtype.bitwidth // 8))
-        return context.make_tuple(builder, row, regs)
-
-    return row(row, array, types.int64), codegen
-
-
-@intrinsic
-def tile_row_first(typingctx, row, array, index, length):
-    """tile_row_first(row, array, index, length): as tile_row, but zero from element `length` on, where nothing is
-    read.
-    """
-
-    def codegen(context, builder, signature, args):
-        regs = []
-        for i in range(row.count):
-            start = ir.IntType(64)(i * row.dtype.count)
-            at, left = builder.add(args[2], start), builder.sub(args[3], start)
-            regs.append(_masked_load(context, builder, signature.args[1], args[1], at, left))
-        return context.make_tuple(builder, row, regs)
-
-    return row(row, array, types.int64, types.int64), codegen
-
-
-@intrinsic
-def tile_starts(typingctx, tile, row, table, index):
-    """tile_starts(tile, row, table, index): one integer of `table` for each row of the tile, from table[index] on."""
-    kind = types.UniTuple(types.int64, tile.count // row.count)
-
-    def codegen(context, builder, signature, args):
-        at = [builder.add(args[3], ir.IntType(64)(i)) for i in range(kind.count)]
-        table_type = signature.args[2]
-        starts = [builder.load(_pointer(context, builder, table_type, args[2], i, vector=False)) for i in at]
-        return context.make_tuple(builder, kind, starts)
-
-    return kind(tile, row, table, types.int64), codegen
-
-
-@intrinsic
-def tile_fma(typingctx, tile, x, starts, offset, b):
-    """tile_fma(tile, x, starts, offset, b): tile[r, v] += x[starts[r] + offset] * b[v], the inner step of a product.
-
-    starts: one index into x for each row; b: a tuple of registers; tile: rows * vecs registers.
-    """
-    vec = tile.dtype
-
-    def codegen(context, builder, signature, args):
-        acc = cgutils.unpack_tuple(builder, args[0], tile.count)
-        rows = cgutils.unpack_tuple(builder, args[2], starts.count)
-        regs = cgutils.unpack_tuple(builder, args[4], b.count)
-        out = []
-        for r, start in enumerate(rows):
-            at = builder.add(start, args[3])
-            pointer = _pointer(context, builder, signature.args[1], args[1], at, vector=False)
-            value = _splat(builder, _aligned_load(builder, pointer, x.dtype.bitwidth // 8), vec.count)
-            out += [_fma(builder, vec, value, reg, acc[r * b.count + v]) for v, reg in enumerate(regs)]
-        return context.make_tuple(builder, tile, out)
-
-    return tile(tile, x, starts, types.int64, b), codegen
-
-
-@intrinsic
-def tile_spill(typingctx, tile, array, index):
-    """tile_spill(tile, array, index): write the whole tile to memory, row by row."""
-
-    def codegen(context, builder, signature, args):
-        for i, reg in enumerate(cgutils.unpack_tuple(builder, args[0], tile.count)):
-            at = builder.add(args[2], ir.IntType(64)(i * tile.dtype.count))
-            pointer = _pointer(context, builder, signature.args[1], args[1], at)
-            builder.store(reg, pointer).align = array.dtype.bitwidth // 8
-        return context.get_dummy_value()
-
-    return types.void(tile, array, types.int64), codegen
