@@ -103,7 +103,7 @@ class Model:
         UnsupportedError where the network needs what the engine does not have, naming nodes.
         """
         wanted = self._wanted(outputs)
-        arrays = self._check(feeds)
+        arrays = self.check_feeds(feeds)
         with self.lock:
             plan = self._plan(wanted, arrays)
             return self._run(plan, arrays, wanted)
@@ -120,7 +120,7 @@ class Model:
     def plan(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Plan:
         """The plan that `run` would use for these arrays, made if need be: for reports and tests."""
         with self.lock:
-            return self._plan(self._wanted(outputs), self._check(feeds))
+            return self._plan(self._wanted(outputs), self.check_feeds(feeds))
 
     def _wanted(self, outputs: Sequence[str] | None) -> tuple[str, ...]:
         if outputs is None:
@@ -131,7 +131,8 @@ class Model:
                 raise InputError(f"no output {name!r}; this network gives {self.graph.output_names()}")
         return tuple(outputs)
 
-    def _check(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def check_feeds(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The inputs as arrays, in the network's order; raises InputError for one that does not fit."""
         declared = {v.name: v for v in self.graph.inputs}
         for name in feeds:
             if name not in declared:

@@ -143,7 +143,7 @@ class Trainer:
         from nbcnn.executor import execute
         from nbcnn.training_graph import LOSS, TARGET
 
-        feeds = self.model._check(x if isinstance(x, dict) else {self.model.graph.inputs[0].name: x})
+        feeds = self.model.check_feeds(x if isinstance(x, dict) else {self.model.graph.inputs[0].name: x})
         target = self._target(t)
         with self.model.lock:
             step = self._bound(feeds, target)
