@@ -12,7 +12,7 @@ from numba import prange
 
 from nbcnn.kernels.cpu import threads
 from nbcnn.kernels.cpu.jit import kernel, serial
-from nbcnn.kernels.cpu.simd import add, fma, lanes, load, store
+from nbcnn.kernels.cpu.simd import add, broadcast, fma, lanes, load, store
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
 
 __all__ = ["fma_gflops", "triad_gbytes"]
@@ -24,6 +24,7 @@ registers.
 
 REPEATS = 7
 BLOCK = 1 << 16
+"""Elements of an array that one task of the triad goes through."""
 
 
 @serial
@@ -51,19 +52,22 @@ def _fma_chains(x, y, start, steps):  # type: ignore[no-untyped-def]
 @kernel
 def _fma_tasks(x, y, tasks, steps):  # type: ignore[no-untyped-def]
     for task in prange(tasks):
-        _fma_chains(x, y, task * lanes(x), steps)
+        _fma_chains(x, y, np.int64(task) * lanes(x), steps)
 
 
 @serial
 def _triad_block(a, b, c, scale, start, stop):  # type: ignore[no-untyped-def]
-    for i in range(start, stop):
-        a[i] = b[i] + scale * c[i]
+    """a = b + scale * c, in whole registers: stop - start is a multiple of their lanes."""
+    factor = broadcast(a, scale)
+    for i in range(start, stop, lanes(a)):
+        store(a, i, fma(factor, load(c, i), load(b, i)))
 
 
 @kernel
 def _triad(a, b, c, scale, block):  # type: ignore[no-untyped-def]
-    for task in prange((a.size + block - 1) // block):
-        _triad_block(a, b, c, scale, task * block, min((task + 1) * block, a.size))
+    for task in prange(a.size // block):
+        start = np.int64(task) * block
+        _triad_block(a, b, c, scale, start, start + block)
 
 
 def _fastest(call: Callable[[], None], repeats: int) -> float:
@@ -92,7 +96,7 @@ def triad_gbytes(count: int, megabytes: int = 128, repeats: int = REPEATS) -> fl
     counted.
     """
     threads.use(count)
-    size = megabytes * (1 << 20) // 4
+    size = megabytes * (1 << 20) // 4 // BLOCK * BLOCK
     a, b, c = (np.ones(size, np.float32) for _ in range(3))
     scale = np.float32(2)
     seconds = _fastest(lambda: _triad(a, b, c, scale, BLOCK), repeats)

@@ -39,17 +39,12 @@ def run(args: argparse.Namespace) -> int:
         with onnx_file(model) as path:
             rows.append({"network": name, "weights_bytes": weights, **one(path, args.threads, args.processes)})
         del model
-    columns = (
-        "network",
-        "weights MB",
-        "nbcnn loaded",
-        "nbcnn MB",
-        "onnxruntime loaded",
-        "onnxruntime MB",
-        "ours / theirs",
-    )
+    columns = ["network", "weights MB"]
+    columns += [f"{side} {key}" for side in ("nbcnn", "onnxruntime") for key in ("MB", "loaded", "needed")]
+    columns.append("ours / theirs")
     print(table(columns, [cells(row) for row in rows]))
-    print("MB: anonymous resident memory added by loading and three runs at batch 1; loaded: by loading alone")
+    print("MB: anonymous resident memory added by loading and three runs at batch 1; loaded: by loading alone;")
+    print("needed: what stays of it after malloc_trim, which gives the system back what the process has free")
     finish(args, machine, rows)
     return 0
 
@@ -60,8 +55,8 @@ def one(path: Path, threads: int, processes: int) -> dict[str, Any]:
     for _ in range(processes):
         for side, measured in found.items():
             measured.append(probe(side, path, threads))
-    middle = {side: statistics.median(m["added"] for m in measured) for side, measured in found.items()}
-    return {"measurements": found, "added_bytes": middle, "ratio": middle["nbcnn"] / middle["onnxruntime"]}
+    ours, theirs = (statistics.median(m["added"] for m in measured) for measured in found.values())
+    return {"measurements": found, "ratio": ours / theirs}
 
 
 def probe(side: str, path: Path, threads: int) -> dict[str, int]:
@@ -75,6 +70,6 @@ def probe(side: str, path: Path, threads: int) -> dict[str, int]:
 def cells(row: dict[str, Any]) -> list[Any]:
     found: list[Any] = [row["network"], row["weights_bytes"] / MEGA]
     for side in ("nbcnn", "onnxruntime"):
-        loaded = statistics.median(m["loaded"] for m in row["measurements"][side])
-        found += [loaded / MEGA, row["added_bytes"][side] / MEGA]
+        measured = row["measurements"][side]
+        found += [statistics.median(m[key] for m in measured) / MEGA for key in ("added", "loaded", "needed")]
     return [*found, row["ratio"]]

@@ -1,8 +1,8 @@
 """Memory of one side in a process of its own: `python -m bench.probe nbcnn|onnxruntime MODEL.onnx --threads N`.
 
-The network is loaded and run once and dropped again, so that kernels, libraries and thread stacks are there already.
-Then the anonymous resident memory (RssAnon of /proc/self/status; Linux only) is read, the network loaded and run three
-times, and read again.
+The network is loaded and run once and dropped again, so that kernels, libraries and thread stacks are there already,
+and what is free is given back to the system. Then the anonymous resident memory (RssAnon of /proc/self/status; Linux
+only) is read, the network loaded and run three times, and read again, with nothing given back that the side keeps.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def settle() -> None:
 
 
 def measure(side: str, path: str, threads: int) -> dict[str, int]:
-    """Bytes before and after loading and running, and what they added."""
+    """Bytes before, added by loading, added by loading and running, and of that once trimmed."""
     x = np.random.default_rng(0).standard_normal(INPUT, dtype=np.float32)
     network = SIDES[side](path, threads)
     network(x)
@@ -66,13 +66,12 @@ def measure(side: str, path: str, threads: int) -> dict[str, int]:
     settle()
     before = resident_bytes()
     network = SIDES[side](path, threads)
-    settle()
     loaded = resident_bytes()
     for _ in range(RUNS):
         network(x)
-    settle()
     after = resident_bytes()
-    return {"before": before, "loaded": loaded - before, "added": after - before}
+    settle()
+    return {"before": before, "loaded": loaded - before, "added": after - before, "needed": resident_bytes() - before}
 
 
 def main() -> None:

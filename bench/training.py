@@ -25,8 +25,11 @@ __all__ = ["configure", "run"]
 BATCHES = {"lenet": 1000}
 LAYOUTS = {"torch": False, "torch channels_last": True}
 LR, MOMENTUM = 1e-3, 0.9
-LOSS_TOLERANCES = (1e-4, 1e-3)
-"""Relative, of the first two losses: float32 sums of up to 50 layers in two orders, then also through the gradients."""
+LOSS_TOLERANCES = (1e-4, 2e-2)
+"""Relative, of the losses of the first two steps. The second only tells a wrong gradient from a right one: ResNet-50 on
+two pictures amplifies float32's rounding so much that PyTorch's two layouts differ by 6e-3 there (in float64 all agree
+to 1e-12).
+"""
 
 COLUMNS = (
     "network",

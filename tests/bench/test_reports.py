@@ -63,3 +63,10 @@ def test_agree_fails_loudly(ours: list[float]) -> None:
 def test_scalars_that_differ_fail_loudly(ours: float) -> None:
     with pytest.raises(Disagreement, match="loss: "):
         agree_scalar("loss", ours, 1.0, 1e-2)
+
+
+def test_ceilings_are_measured() -> None:
+    from bench.ceiling import fma_gflops, triad_gbytes
+
+    assert 0.1 < fma_gflops(1, steps=10_000, repeats=1) < 10_000
+    assert 0.01 < triad_gbytes(1, megabytes=1, repeats=1) < 10_000
