@@ -1,0 +1,97 @@
+"""Writes docs/operators.md, the table of operators, from the engine's own list.
+
+Run `python docs/operators.py` at the root of the project after an operator was added; a test says when that was
+forgotten. What cannot be read off the code is in NOTES.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx.defs  # noqa: TID251 (documentation is no part of the engine)
+
+from nbcnn.ops import REGISTRY, Op
+
+__all__ = ["NOTES", "Row", "render", "rows"]
+
+FIRST = 7
+"""The first opset that whole networks are promised to run at."""
+
+NOTES = {
+    "AveragePool": "1 to 3 spatial dimensions",
+    "BatchNormalization": "spatial=0 is refused; statistics of the whole batch while it is trained",
+    "Cast": "between floats it is nothing, as all floats are computed in one type; others only where known",
+    "Clip": "the bounds must be constants",
+    "Conv": "1 to 3 spatial dimensions; any strides, pads, dilations, group, auto_pad",
+    "ConstantOfShape": "its input must be known",
+    "Dropout": "nothing at inference; while it is trained, the mask follows from seed, step, node and place",
+    "Gather": "the indices must be constants",
+    "Gemm": "all attributes; C of any shape that ONNX allows",
+    "GlobalLpPool": "1 to 3 spatial dimensions",
+    "LpPool": "1 to 3 spatial dimensions",
+    "MatMul": "as numpy.matmul, up to 6 dimensions",
+    "MaxPool": "1 to 3 spatial dimensions; the second output, indices, too",
+    "Pad": "pads and value must be constants; modes constant, reflect, edge, wrap",
+    "Resize": "modes nearest, linear, cubic; scales and sizes must be constants; no antialias",
+    "Reshape": "the shape must be known",
+    "Slice": "starts, ends, axes and steps must be constants",
+    "Split": "the sizes must be constants",
+    "Upsample": "modes nearest and linear; scales must be constants",
+}
+"""What a user should know beside the versions."""
+
+HEAD = """\
+# Operators
+
+Written by `python docs/operators.py`; do not edit. The engine has {count} operators of ONNX; the versions are those of
+ONNX up to opset {newest}.
+
+- **opsets**: the versions of the operator's definition that are understood. A file of opset 17 uses the newest version
+  that is not above 17.
+- **runs**: *yes*: computed by a kernel, or only another view of memory. *known*: computed when the plan is made, from
+  constants and the shapes of the inputs; where its inputs depend on the data it is refused, by name.
+- **trains**: *yes*: gradients pass through it, for one input or more. *-*: none has to, as it is only ever applied to
+  what is known. *no*: a network cannot be trained through it.
+
+`nbcnn check MODEL.onnx` gives the same answers for the nodes of a file, attributes and shapes included. Inputs that
+"must be constants" are initializers, constants, or what can be computed from these and from shapes.
+"""
+
+Row = tuple[str, str, str, str, str]
+
+
+def versions(name: str, since: int, newest: int) -> str:
+    """The versions of an operator's definition that a file of opset FIRST or later can use."""
+    every = sorted(
+        schema.since_version
+        for schema in onnx.defs.get_all_schemas_with_history()
+        if schema.name == name and not schema.domain and not schema.deprecated and schema.since_version <= newest
+    )
+    first = max([version for version in every if version <= max(FIRST, since)], default=every[0])
+    return ", ".join(str(version) for version in every if version >= first)
+
+
+def rows(newest: int) -> list[Row]:
+    """One row for each operator of ONNX that the engine has, by name."""
+    found = []
+    for name, op in sorted(REGISTRY.items()):
+        if onnx.defs.has(name):
+            kernel = type(op).bind is not Op.bind
+            gradient = "yes" if type(op).grad is not Op.grad else "no" if kernel else "-"
+            found.append(
+                (name, versions(name, op.since, newest), "yes" if kernel else "known", gradient, NOTES.get(name, ""))
+            )
+    return found
+
+
+def render(newest: int) -> str:
+    """The whole page."""
+    table = [("operator", "opsets", "runs", "trains", "notes"), ("---",) * 5, *rows(newest)]
+    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in table]
+    return HEAD.format(count=len(table) - 2, newest=newest) + "\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    path = Path(__file__).with_suffix(".md")
+    path.write_text(render(onnx.defs.onnx_opset_version()), encoding="utf-8")
+    print(f"wrote {path}")
