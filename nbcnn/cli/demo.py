@@ -15,7 +15,7 @@ __all__ = ["OPTIONS", "run"]
 OPTIONS = ("out", "epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "seed", "patience")
 """The options of `nbcnn train` that it heeds."""
 
-EPOCHS, BATCH, RATE = 20, 16, 0.02
+EPOCHS, BATCH, RATE = 15, 32, 0.02
 
 
 def run(**options: Any) -> Any:
@@ -38,6 +38,7 @@ def run(**options: Any) -> Any:
     click.echo(
         f"LeNet learns {len(train):,} handwritten digits of 8x8 pixels; {len(test)} others are held back as a test"
     )
+    click.echo("the first step compiles the kernels, once for this machine")
     # Pictures that `nbcnn infer` is given later are brought to the form that these arrays have.
     samples = Samples(train, test, Preprocessing(size=(8, 8), channels=1), [])
     model = Model(graph_of("lenet", size=8, seed=options["seed"]))
