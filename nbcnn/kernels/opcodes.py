@@ -34,6 +34,9 @@ MIN = 6
 EQUAL = 7  # 1 where a = b, else 0
 POW_BASE_GRAD = 8  # the derivative of a ** b by a: b a ** (b - 1), 0 where b is 0
 POW_EXPONENT_GRAD = 9  # by b: a ** b log(a), 0 where a is 0 and b is not negative
+PRELU = 10  # a where a > 0, else b a
+PRELU_GRAD = 11  # its derivative by a: 1 where a > 0, else b
+PRELU_SLOPE_GRAD = 12  # its derivative by the slope, times b = dy: 0 where a > 0, else a b
 REVERSED = 16  # added to a code: b op a
 
 # `reduce_rows(code, ...)`, beside MAX and MIN above.

@@ -26,6 +26,7 @@ FAMILIES = (
     "packing",
     "pad",
     "pool",
+    "prelu",
     "reduce",
     "reshape",
     "resize",

@@ -106,26 +106,7 @@ class Arithmetic(Op):
         return [known[0] if node.op == "Identity" else reduce(FOLDS[node.op], known)]
 
     def bind(self, node: Node, b: Binder) -> None:
-        y = b.value(node.outputs[0])
-        rank = len(y.dims)
-        operands = [b.value(name) for name in node.inputs]
-        steps = [aligned_strides(x, rank) for x in operands]
-        lies_alike = aligned_strides(y, rank)
-        for x, step in zip(operands, steps, strict=True):
-            if step == lies_alike and b.in_place(y.name, x.name):
-                # The one that is overwritten comes first, because the others are still to be read.
-                break
-        target = b.buffer(y.name)
-        buffers = [b.buffer(x.name) for x in operands]
-        clamp = node.attrs.get("low", -inf), node.attrs.get("high", inf)
-        if len(operands) > 2:
-            order = sorted(range(len(operands)), key=lambda i: buffers[i] is not target)
-            buffers, steps = [buffers[i] for i in order], [steps[i] for i in order]
-        code = CODES[node.op]
-        left, at = buffers[0], steps[0]
-        for right, step in zip(buffers[1:], steps[1:], strict=True):
-            combine(b, code, (left, right), (at, step), y, clamp)
-            left, at = target, lies_alike
+        bind_arithmetic(node, b, CODES[node.op])
 
     # --- gradients
 
@@ -140,6 +121,31 @@ class Arithmetic(Op):
         rule = {"Sub": _grad_of_sub, "Mul": _grad_of_mul, "Div": _grad_of_div, "Pow": _grad_of_pow}[node.op]
         whole = rule(node, back, dy, need)
         return [_reduced(back, g, x) if g else None for x, g in zip(node.inputs, whole, strict=True)]
+
+
+def bind_arithmetic(node: Node, b: Binder, code: int) -> None:
+    """Emit y = first op second (op third ...) for inputs that broadcast; y takes over the memory of one of them where
+    nobody else reads it.
+    """
+    y = b.value(node.outputs[0])
+    rank = len(y.dims)
+    operands = [b.value(name) for name in node.inputs]
+    steps = [aligned_strides(x, rank) for x in operands]
+    lies_alike = aligned_strides(y, rank)
+    for x, step in zip(operands, steps, strict=True):
+        if step == lies_alike and b.in_place(y.name, x.name):
+            # The one that is overwritten comes first, because the others are still to be read.
+            break
+    target = b.buffer(y.name)
+    buffers = [b.buffer(x.name) for x in operands]
+    clamp = node.attrs.get("low", -inf), node.attrs.get("high", inf)
+    if len(operands) > 2:
+        order = sorted(range(len(operands)), key=lambda i: buffers[i] is not target)
+        buffers, steps = [buffers[i] for i in order], [steps[i] for i in order]
+    left, at = buffers[0], steps[0]
+    for right, step in zip(buffers[1:], steps[1:], strict=True):
+        combine(b, code, (left, right), (at, step), y, clamp)
+        left, at = target, lies_alike
 
 
 def _make_exponent_float(node: Node, facts: Facts) -> None:

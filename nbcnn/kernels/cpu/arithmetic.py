@@ -19,6 +19,9 @@ from nbcnn.kernels.opcodes import (
     POW,
     POW_BASE_GRAD,
     POW_EXPONENT_GRAD,
+    PRELU,
+    PRELU_GRAD,
+    PRELU_SLOPE_GRAD,
     REVERSED,
     SUB,
 )
@@ -54,6 +57,12 @@ def _one(code, u, v, zero, one):
         return zero if v == zero else v * u ** (v - one)
     if code == POW_EXPONENT_GRAD:
         return zero if (u == zero) & (v >= zero) else u**v * math.log(u)
+    if code == PRELU:
+        return u if u > zero else u * v
+    if code == PRELU_GRAD:
+        return one if u > zero else v
+    if code == PRELU_SLOPE_GRAD:
+        return zero if u > zero else u * v
     return one if u == v else zero
 
 
@@ -62,6 +71,7 @@ def _vectors(code, a, b, y):
     """A run along which both operands are contiguous; the common operations have loops of their own, which are
     vectorized.
     """
+    zero, one = y.dtype.type(0), y.dtype.type(1)
     if code == ADD:
         for i in range(y.size):
             y[i] = a[i] + b[i]
@@ -77,8 +87,13 @@ def _vectors(code, a, b, y):
     elif code == MAX:
         for i in range(y.size):
             y[i] = a[i] if (a[i] >= b[i]) | math.isnan(a[i]) else b[i]
+    elif PRELU <= code <= PRELU_SLOPE_GRAD:
+        # One loop for the three: each more would take a quarter of a second to compile.
+        for i in range(y.size):
+            u = one if code == PRELU_GRAD else a[i]
+            right = zero if code == PRELU_SLOPE_GRAD else u
+            y[i] = right if a[i] > zero else u * b[i]
     else:
-        zero, one = y.dtype.type(0), y.dtype.type(1)
         for i in range(y.size):
             y[i] = _one(code, a[i], b[i], zero, one)
 
