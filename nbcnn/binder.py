@@ -126,12 +126,12 @@ class Binder:
     def in_place(self, output: str, source: str) -> bool:
         """Try to let an output take over the memory of an input that nobody reads any more; says whether it does.
 
-        A kernel that is bound so must allow that the two are one array.
+        A kernel that is bound so must allow that the two are one array. An input that the node reads twice is left
+        alone: a convolution may add to its sums what it also gathers from, and would overwrite it too early.
         """
         have = self.buffer(source)
         value = self.graph.values[output]
-        mine = self.node.inputs.count(source) if self.node else 1
-        if have.kind != "arena" or have.readers_left > mine or have.size != value.size or have.dtype != value.dtype:
+        if have.kind != "arena" or have.readers_left > 1 or have.size != value.size or have.dtype != value.dtype:
             return False
         self.alias(output, source)
         return True
