@@ -88,10 +88,12 @@ def step_graph(
         raise ModelError(f"output {logits!r} depends on no trainable weight")
     before, backward = graph.nodes[:count], graph.nodes[count:]
     graph.nodes = before + effects + backward
-    _add_updates(graph, gradients, parameters, optimizer, states)
-    graph.outputs = [graph.values[LOSS]]
+    graph.outputs = [graph.values[name] for name in (LOSS, *gradients.values())]
     graph.prune()
     fuse_epilogues(graph)
+    # Only now: fusing moves nodes, and some of them read weights, which must not have been updated by then.
+    _add_updates(graph, gradients, parameters, optimizer, states)
+    graph.outputs = [graph.values[LOSS]]
     pack_weights(graph, parameters)
     if RANDOM in graph.initializers:
         graph.initializers[RANDOM] = states[RANDOM]
