@@ -11,7 +11,7 @@ import numpy as np
 from nbcnn.binder import Binder, Buffer
 from nbcnn.geometry import Window
 from nbcnn.graph import Node
-from nbcnn.kernels.cpu.tiling import GRAD_ROWS, PACKED_PANELS, PANEL_VECS, ROWS, lanes, panel_width
+from nbcnn.kernels.cpu.tiling import CHANNEL_BLOCK, GRAD_ROWS, PACKED_PANELS, PANEL_VECS, ROWS, lanes, panel_width
 from nbcnn.ops.packing import Packing
 
 __all__ = ["Epilogue", "Gather", "bounds", "depthwise_weight_grad", "triple", "weight_grad", "window_taps"]
@@ -68,13 +68,16 @@ class Gather:
         """Emit the call; y is overwritten on the grid."""
         pixels = self.images * prod(self.grid)
         block = min(BLOCK, -(-pixels // ROWS) * ROWS)
-        slot = -(-((len(self.taps) + 5) * block) // 8) * 8
+        slot = -(-((len(self.taps) + 6) * block) // 8) * 8
+        pitch = min(packing.run, CHANNEL_BLOCK) + lanes(b.dtype.itemsize)
+        packed = b.scratch(block * pitch * b.threads) if self._rows_collide(packing) else b.empty()
         b.call(
             "conv_gather",
             *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, self._taps(b)),
             b.zeros(packing.run),
             b.scratch(slot * b.threads, np.int64),
             b.scratch(ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
+            packed,
             *self._grids(packing),
             (block, self._panels_a_task(packing, pixels, block), int(self._stays_inside())),
             *bounds(node, b.dtype),
@@ -91,6 +94,11 @@ class Gather:
             *self._grids(packing),
             *bounds(node, b.dtype),
         )
+
+    def _rows_collide(self, packing: Packing) -> bool:
+        """Whether a tile's rows of x push each other out of the L1 cache, and are read often enough to be copied."""
+        apart = self.pitch * self.step[-1] * packing.itemsize
+        return len(self.taps) == 1 and apart % 2048 == 0 and packing.channels >= 64
 
     def _stays_inside(self) -> bool:
         """Whether no tap of any position falls off the picture."""

@@ -18,11 +18,10 @@ from numba import get_thread_id, prange
 
 from nbcnn.kernels.cpu import simd, tile
 from nbcnn.kernels.cpu.jit import kernel, serial
-from nbcnn.kernels.cpu.tiling import PANEL_VECS, ROWS
+from nbcnn.kernels.cpu.tiling import CHANNEL_BLOCK, PANEL_VECS, ROWS
 
 __all__ = ["conv_gather"]
 
-CHANNEL_BLOCK = 512
 DEPTH_BLOCK = 1024
 """Depth of a product between two visits to y: so many rows of a panel (128 KiB in float32) stay in the L2 cache."""
 
@@ -128,122 +127,119 @@ def _finish(row, spill, spot, bias, residual, y, scratch, at, rows, column, colu
 
 
 @serial
+def _pack_rows(x, packed, at, pitch, scratch, slot, block, rows, c0, c1):
+    """Copy channels c0..c1 of every gathered row next to each other, and let the row table point at the copies.
+
+    Rows that lie a multiple of 4 KiB apart share their places in the L1 cache and push each other out of it.
+    """
+    lanes = simd.lanes(x)
+    distance = simd.distance(x, packed) + at - c0
+    for i in range(rows):
+        start = scratch[slot + 5 * block + i]
+        place = at + i * pitch
+        for c in range(c0, c1, lanes):
+            simd.store(packed, place + c - c0, simd.load_first(x, start + c, c1 - c))
+        scratch[slot + 6 * block + i] = distance + i * pitch
+
+
+@serial
 def _gather_panel(
-    acc,
-    row,
-    x,
-    w,
-    bias,
-    residual,
-    y,
-    taps,
-    scratch,
-    spill,
-    slot,
-    spot,
-    block,
-    count,
-    source,
-    panel,
-    column,
-    columns,
-    low,
-    high,
-):
-    """All pixels of a block by one weight panel."""
-    run = source[4]
-    tap_count = taps.size // 4
+    acc, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, run, table, depth, panel, column,
+    columns, first, last, low, high,
+):  # fmt: skip
+    """All pixels of a block by one weight panel, over a part of its depth: (tap0, tap1, c0, c1)."""
+    tap0, tap1, c0, c1 = depth
     rows = len(acc) // len(row)
-    channels = max(min(run, CHANNEL_BLOCK), 1)
-    group = max(DEPTH_BLOCK // channels, 1)
-    tap0 = 0
-    while True:
-        tap1 = min(tap0 + group, tap_count)
-        c0 = 0
-        while True:
-            c1 = min(c0 + channels, run)
-            first = tap0 == 0 and c0 == 0
-            last = tap1 == tap_count and c1 == run
-            for i in range(0, count, rows):
-                table = slot + 5 * block + i
-                _multiply(acc, row, x, scratch, table, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot)
-                left = min(rows, count - i)
-                at = slot + 4 * block + i
-                _finish(row, spill, spot, bias, residual, y, scratch, at, left, column, columns, first, last, low, high)
-            c0 = c1
-            if c0 >= run:
-                break
-        tap0 = tap1
-        if tap0 >= tap_count:
-            break
+    for i in range(0, count, rows):
+        _multiply(acc, row, x, scratch, table + i, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot)
+        at = slot + 4 * block + i
+        left = min(rows, count - i)
+        _finish(row, spill, spot, bias, residual, y, scratch, at, left, column, columns, first, last, low, high)
+
+
+@serial
+def _gather_panels(
+    acc, row, x, w, bias, residual, y, taps, scratch, spill, packed, thread, slot, block, count, source, weights, group,
+    panel0, panel1, low, high,
+):  # fmt: skip
+    """All pixels of a block by panels panel0..panel1 of a group, a part of the depth after the other."""
+    _groups, channels, all_taps = weights
+    run = source[4]
+    width = len(row) * simd.lanes(y)
+    panels = (channels + width - 1) // width
+    rows = len(acc) // len(row)
+    tap_count = taps.size // 4
+    spot = thread * ROWS * PANEL_VECS * simd.lanes(y)
+    at_once = max(min(run, CHANNEL_BLOCK), 1)
+    group_of_taps = max(DEPTH_BLOCK // at_once, 1)
+    copies = packed.size > 0
+    pitch = at_once + simd.lanes(x)
+    parts = (run + at_once - 1) // at_once
+    visits = max((tap_count + group_of_taps - 1) // group_of_taps, 1) * max(parts, 1)
+    for visit in range(visits):
+        tap0 = visit // max(parts, 1) * group_of_taps
+        c0 = visit % max(parts, 1) * at_once
+        depth = (tap0, min(tap0 + group_of_taps, tap_count), c0, min(c0 + at_once, run))
+        table = slot + 5 * block
+        if copies:
+            padded = (count + rows - 1) // rows * rows
+            _pack_rows(x, packed, thread * block * pitch, pitch, scratch, slot, block, padded, c0, depth[3])
+            table += block
+        for panel in range(panel0, panel1):
+            start = (group * panels + panel) * all_taps * run * width
+            column = group * channels + panel * width
+            columns = min(width, channels - panel * width)
+            _gather_panel(
+                acc, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, run, table, depth,
+                start, column, columns, visit == 0, visit == visits - 1, low, high,
+            )  # fmt: skip
 
 
 @serial
 def _gather_task(
-    task,
-    x,
-    w,
-    bias,
-    residual,
-    y,
-    taps,
-    zeros,
-    scratch,
-    spill,
-    thread,
-    grid,
-    source,
-    target,
-    weights,
-    schedule,
-    low,
-    high,
-):
+    task, x, w, bias, residual, y, taps, zeros, scratch, spill, packed, thread, grid, source, target, weights, schedule,
+    low, high,
+):  # fmt: skip
     """One block of pixels by one range of panels of one group."""
-    groups, channels, all_taps = weights
+    groups, channels, _taps = weights
     block, panel_group, inside = schedule
     run = source[4]
     lanes = simd.lanes(y)
-    vecs = 1 if channels <= lanes else PANEL_VECS
-    width = vecs * lanes
+    width = lanes if channels <= lanes else PANEL_VECS * lanes
     panels = (channels + width - 1) // width
     ranges = (panels + panel_group - 1) // panel_group
     pixels = grid[0] * grid[1] * grid[2] * grid[3]
-    first_panel = task % ranges * panel_group
+    panel0 = task % ranges * panel_group
+    panel1 = min(panel0 + panel_group, panels)
     group = task // ranges % groups
     first = task // ranges // groups * block
     count = min(block, pixels - first)
     tap_count = taps.size // 4
-    slot = thread * ((((tap_count + 5) * block + 7) // 8) * 8)
-    spot = thread * ROWS * PANEL_VECS * lanes
+    slot = thread * ((((tap_count + 6) * block + 7) // 8) * 8)
     padded = (count + ROWS - 1) // ROWS * ROWS
-    outside = simd.distance(x, zeros) - group * run
+    outside = simd.distance(x, zeros)
     _locate(scratch, slot, block, first, count, grid, source, target, inside)
     for i in range(count):
         scratch[slot + i] += group * run
     for tap in range(tap_count):
-        _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside + group * run, inside)
-    for panel in range(first_panel, min(first_panel + panel_group, panels)):
-        start = (group * panels + panel) * all_taps * run * width
-        column = group * channels + panel * width
-        columns = min(width, channels - panel * width)
-        if vecs == 1:
-            acc, row = tile.zeros(y, ROWS, 1), tile.zeros(y, 1, 1)
-            _gather_panel(
-                acc, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source, start,
-                column, columns, low, high,
-            )  # fmt: skip
-        else:
-            wide, wide_row = tile.zeros(y, ROWS, PANEL_VECS), tile.zeros(y, 1, PANEL_VECS)
-            _gather_panel(
-                wide, wide_row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, source,
-                start, column, columns, low, high,
-            )  # fmt: skip
+        _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside, inside)
+    if channels <= lanes:
+        acc, row = tile.zeros(y, ROWS, 1), tile.zeros(y, 1, 1)
+        _gather_panels(
+            acc, row, x, w, bias, residual, y, taps, scratch, spill, packed, thread, slot, block, count, source,
+            weights, group, panel0, panel1, low, high,
+        )  # fmt: skip
+    else:
+        wide, wide_row = tile.zeros(y, ROWS, PANEL_VECS), tile.zeros(y, 1, PANEL_VECS)
+        _gather_panels(
+            wide, wide_row, x, w, bias, residual, y, taps, scratch, spill, packed, thread, slot, block, count, source,
+            weights, group, panel0, panel1, low, high,
+        )  # fmt: skip
 
 
 @kernel
 def conv_gather(
-    x, w, bias, residual, y, taps, zeros, scratch, spill, grid, source, target, weights, schedule, low, high
+    x, w, bias, residual, y, taps, zeros, scratch, spill, packed, grid, source, target, weights, schedule, low, high
 ):
     """y[pixel, :] = clamp(bias + residual[pixel, :] + sum over taps of x[pixel moved by the tap, :] @ w[tap], low,
     high).
@@ -252,7 +248,8 @@ def conv_gather(
     residual may be y itself.
     w: packed weights. taps: int64, four for each tap: its move (d, h, w) in the source, and its number in w.
     zeros: at least `run` zeros, read where a tap falls off the picture.
-    scratch (int64), spill: a slot for each thread.
+    scratch (int64), spill: a slot for each thread. packed: a slot for the gathered rows of a block, which are copied
+    there first; or empty, and they are read where they lie. Only for one tap.
     grid: (n, d, h, w), the pixels to compute. source: (d, h, w, pitch, run, step d, h, w): extent of x, elements from
     pixel to pixel, elements that a tap takes, and the move in x from one pixel of the grid to the next.
     target: (d, h, w, pitch, first d, h, w, step d, h, w): extent of y, and where in it the grid lies.
@@ -269,6 +266,6 @@ def conv_gather(
     for index in prange(blocks * groups * ranges):
         task = np.int64(index)
         _gather_task(
-            task, x, w, bias, residual, y, taps, zeros, scratch, spill, get_thread_id(), grid, source, target, weights,
-            schedule, low, high,
+            task, x, w, bias, residual, y, taps, zeros, scratch, spill, packed, get_thread_id(), grid, source, target,
+            weights, schedule, low, high,
         )  # fmt: skip

@@ -12,10 +12,22 @@ from __future__ import annotations
 
 from nbcnn.kernels.cpu.width import REGISTERS, WIDTH_BYTES
 
-__all__ = ["GRAD_ROWS", "PACKED_PANELS", "PANEL_VECS", "ROWS", "lanes", "packed_size", "panel_vecs", "panel_width"]
+__all__ = [
+    "CHANNEL_BLOCK",
+    "GRAD_ROWS",
+    "PACKED_PANELS",
+    "PANEL_VECS",
+    "ROWS",
+    "lanes",
+    "packed_size",
+    "panel_vecs",
+    "panel_width",
+]
 
 PANEL_VECS = 2
 ROWS = 14 if REGISTERS == 32 else 6
+CHANNEL_BLOCK = 512
+"""Input channels that a product takes at once."""
 GRAD_ROWS = 13 if REGISTERS == 32 else 6
 PACKED_PANELS = 8
 """Panels of the output's gradient that the gradient by the weights copies at once: a long enough run for the memory
