@@ -14,9 +14,7 @@ from nbcnn.model import Model
 from nbcnn.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
-    from nbcnn.onnx_io import Report
+    from nbcnn.onnx_io import ModelProto, Report
 
 __all__ = ["get_num_threads", "load", "save", "set_num_threads", "validate"]
 

@@ -31,10 +31,10 @@ def choose_equal(typingctx, x, y, yes, no):
 
 
 @intrinsic
-def between(typingctx, x, low, high, yes):  # type: ignore[no-untyped-def]
+def between(typingctx, x, low, high, yes):
     """between(x, low, high, yes): lanes of `yes` where low < x < high (two registers), else zero."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         above = builder.fcmp_ordered(">", args[0], args[1])
         below = builder.fcmp_ordered("<", args[0], args[2])
         return builder.select(builder.and_(above, below), args[3], ir.Constant(args[3].type, [0.0] * x.count))

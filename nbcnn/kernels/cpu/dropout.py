@@ -23,7 +23,7 @@ WEYL = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
 @serial
-def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+def philox(c0, c1, c2, c3, k0, k1):
     """Four random words; counter and key are 32-bit numbers in uint64."""
     for _ in range(10):
         first, second = MULTIPLIERS[0] * c0, MULTIPLIERS[1] * c2
@@ -33,7 +33,7 @@ def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 
 
 @serial
-def _drop_block(block, x, y, mask, state, stream, threshold, scale):  # type: ignore[no-untyped-def]
+def _drop_block(block, x, y, mask, state, stream, threshold, scale):
     seed, step = np.uint64(state[0]), np.uint64(state[1])
     k0, k1 = seed & LOW, (seed >> HALF) ^ np.uint64(stream)
     s0, s1 = step & LOW, step >> HALF
@@ -50,7 +50,7 @@ def _drop_block(block, x, y, mask, state, stream, threshold, scale):  # type: ig
 
 
 @kernel
-def dropout(x, y, mask, state, stream, threshold, scale):  # type: ignore[no-untyped-def]
+def dropout(x, y, mask, state, stream, threshold, scale):
     """y = x * mask * scale, where an element is kept if its random word is at least `threshold` (ratio * 2^32).
 
     state (2), int64: seed and step. stream: a 32-bit number of the node. mask: written where it is not empty. y may be

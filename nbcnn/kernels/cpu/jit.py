@@ -124,8 +124,8 @@ def _compile(function: Callable[..., Any], **options: Any) -> Any:
 def kernel(function: Callable[..., Any]) -> Any:
     """Decorator of a kernel that the plan may bind: compiled on first use, in parallel over cores, cached on disk.
 
-    Numba counts a prange in unsigned integers, which would compile whatever the index is passed to a second time, and turn
-    arithmetic with other integers into floats: take `np.int64(index)` first.
+    Numba counts a prange in unsigned integers, which would compile whatever the index is passed to a second time, and
+    turn arithmetic with other integers into floats: take `np.int64(index)` first.
     """
     return _compile(function, parallel=True)
 

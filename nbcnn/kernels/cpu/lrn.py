@@ -18,19 +18,19 @@ ROWS = 64
 
 
 @serial
-def _add_squares(x, total):  # type: ignore[no-untyped-def]
+def _add_squares(x, total):
     for c in range(total.size):
         total[c] += x[c] * x[c]
 
 
 @serial
-def _add(x, total):  # type: ignore[no-untyped-def]
+def _add(x, total):
     for c in range(total.size):
         total[c] += x[c]
 
 
 @serial
-def _bases(x, base, power, reach, share, beta, bias):  # type: ignore[no-untyped-def]
+def _bases(x, base, power, reach, share, beta, bias):
     """The base of each channel of one row, and the base to the power beta."""
     channels = x.size
     base[:] = 0
@@ -49,14 +49,14 @@ def _bases(x, base, power, reach, share, beta, bias):  # type: ignore[no-untyped
 
 
 @serial
-def _row(x, y, base, power, reach, share, beta, bias):  # type: ignore[no-untyped-def]
+def _row(x, y, base, power, reach, share, beta, bias):
     _bases(x, base, power, reach, share, beta, bias)
     for c in range(x.size):
         y[c] = x[c] / power[c]
 
 
 @serial
-def _rows(first, x, y, scratch, slot, dims, reach, share, beta, bias):  # type: ignore[no-untyped-def]
+def _rows(first, x, y, scratch, slot, dims, reach, share, beta, bias):
     rows, channels = dims
     base, power = scratch[slot : slot + channels], scratch[slot + channels : slot + 2 * channels]
     for row in range(first, min(first + ROWS, rows)):
@@ -65,7 +65,7 @@ def _rows(first, x, y, scratch, slot, dims, reach, share, beta, bias):  # type: 
 
 
 @kernel
-def lrn(x, y, scratch, dims, reach, share, beta, bias):  # type: ignore[no-untyped-def]
+def lrn(x, y, scratch, dims, reach, share, beta, bias):
     """y = x normalized. scratch: 3 * channels for each thread. share, beta, bias: scalars of the element type."""
     for index in prange((dims[0] + ROWS - 1) // ROWS):
         task = np.int64(index)
@@ -73,7 +73,7 @@ def lrn(x, y, scratch, dims, reach, share, beta, bias):  # type: ignore[no-untyp
 
 
 @serial
-def _grad_row(x, dy, dx, base, power, pull, reach, share, beta, bias, factor):  # type: ignore[no-untyped-def]
+def _grad_row(x, dy, dx, base, power, pull, reach, share, beta, bias, factor):
     channels = x.size
     _bases(x, base, power, reach, share, beta, bias)
     for c in range(channels):
@@ -88,7 +88,7 @@ def _grad_row(x, dy, dx, base, power, pull, reach, share, beta, bias, factor):  
 
 
 @serial
-def _grad_rows(first, x, dy, dx, scratch, slot, dims, reach, share, beta, bias, factor):  # type: ignore[no-untyped-def]
+def _grad_rows(first, x, dy, dx, scratch, slot, dims, reach, share, beta, bias, factor):
     rows, channels = dims
     power = slot + channels
     pull, end = power + channels, slot + 3 * channels
@@ -109,7 +109,7 @@ def _grad_rows(first, x, dy, dx, scratch, slot, dims, reach, share, beta, bias, 
 
 
 @kernel
-def lrn_grad(x, dy, dx, scratch, dims, reach, share, beta, bias, factor):  # type: ignore[no-untyped-def]
+def lrn_grad(x, dy, dx, scratch, dims, reach, share, beta, bias, factor):
     """dx = dy / base^beta - factor * x * (sum over the channels j that x is near to of dy x base^(-beta - 1)).
 
     factor: 2 * share * beta, a scalar of the element type. The others as in lrn.
