@@ -1,9 +1,9 @@
 """Let a maximum over windows come before the activation that it follows, while training.
 
-Rule: Relu or Clip, then MaxPool without indices, becomes MaxPool, then the activation, where nobody else reads what lies
-between, and unless the activation follows a batch norm, which applies it and its gradient in passing. Both grow with
-their input, so the result and its gradient are the same, and the activation works on what is left of a picture instead
-of all of it, twice. (At inference the activation is free: the convolution applies it while it stores.)
+Rule: Relu or Clip, then MaxPool without indices, becomes MaxPool, then the activation, where nobody else reads what
+lies between, and unless the activation follows a batch norm, which applies it and its gradient in passing. Both grow
+with their input, so the result and its gradient are the same, and the activation works on what is left of a picture
+instead of all of it, twice. (At inference the activation is free: the convolution applies it while it stores.)
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def load(typingctx, array, index):
 
 @intrinsic
 def get(typingctx, array, index):
-    """get(array, index): array[index] without Numba's test for negative indices, which keeps loops from being vectorized."""
+    """get(array, index): array[index] without Numba's test for negative indices, which hinders vectorization."""
 
     def codegen(context, builder, signature, args):
         return builder.load(pointer_to(context, builder, signature.args[0], args[0], args[1], vector=False))

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 
 import numba
 
 __all__ = ["exclusive", "most", "use"]
 
+SPINS = "5000"
+"""How often a thread of GNU OpenMP looks for work before it sleeps: some 20 µs, enough from one kernel to the next.
+
+By itself it looks for milliseconds. Where the cores are not all ours, a thread that waits so keeps a core from the one
+it waits for: ResNet-18 then took 60 to 190 ms instead of 20 to 24. Without any spinning LeNet took 0.4 ms instead of
+0.06 (two cores of an AMD EPYC of the Zen 4 generation).
+"""
+
+
+def _load_openmp() -> None:
+    """Load GNU OpenMP with that setting, unless the user made one; copies in other libraries are left alone."""
+    if "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ:
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPINS
+    try:
+        import_module("numba.np.ufunc.omppool")  # which loads the library, which reads the variable
+    except ImportError:
+        pass
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
+
+
+_load_openmp()
 _one_at_a_time = threading.RLock()
 
 
