@@ -18,7 +18,7 @@ BAND = 96
 
 class _Guarded:
     def __init__(self, array: np.ndarray, keep: bool) -> None:
-        self.poison = np.nan if array.dtype.kind == "f" else 2**40 + 1
+        self.poison = {"f": np.nan, "b": True}.get(array.dtype.kind, 2**40 + 1)
         self.whole = np.full(array.size + 2 * BAND, self.poison, array.dtype)
         self.inner = self.whole[BAND : BAND + array.size]
         if keep:
