@@ -42,12 +42,12 @@ LOSSES = {
 
 def logits_of(graph: Graph, output: str, loss: str) -> str:
     """The value that the loss is taken of: for cross-entropy, what goes into the Softmax that the output comes from,
-    if it does.
+    if it does, and if nothing behind the Softmax moves its classes to another axis.
     """
     if loss != "cross_entropy":
         return output
     producers, name = graph.producers(), output
-    while name in producers and producers[name].op in CARRIERS:
+    while name in producers and producers[name].op in CARRIERS and producers[name].op != "Transpose":
         name = producers[name].inputs[0]
     node = producers.get(name)
     return node.inputs[0] if node is not None and node.op in ("Softmax", "LogSoftmax") else output

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import llvmlite
@@ -105,6 +106,12 @@ class _CacheImpl(CompileResultCacheImpl):
 
 class _KernelCache(FunctionCache):
     _impl_class = _CacheImpl
+
+    def _load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super()._load_overload(sig, target_context)
+        except (OSError, EOFError, UnpicklingError):
+            return None  # what cannot be read is compiled again
 
     def _save_overload(self, sig: Any, data: Any) -> None:
         try:
