@@ -108,6 +108,12 @@ class Trainer:
 
         if loss not in LOSSES:
             raise InputError(f"loss {loss!r} is none of {', '.join(LOSSES)}")
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
+            raise InputError(f"optimizer must be one such as nbcnn.SGD(lr=0.01), not {optimizer!r}")
+        if isinstance(train, str) or isinstance(freeze, str):
+            raise InputError("train and freeze take lists of patterns, such as ['conv1.*'], not one string")
+        if not 0 <= seed < 2**63:
+            raise InputError(f"seed must be from 0 to 2**63 - 1, not {seed}")
         self.model = model
         self.loss = loss
         self.optimizer = optimizer or SGD(lr=0.01)
@@ -124,7 +130,7 @@ class Trainer:
             raise InputError("nothing is left to train: every weight is frozen")
         self._states: dict[str, np.ndarray] = {RANDOM: np.array([seed, 0], np.int64)}
         for name in ("weights", "others"):
-            self._states[f"nbcnn.hyper.{name}"] = self.optimizer.hyper(1, 0.0, 0.0)
+            self._states[f"nbcnn.hyper.{name}"] = self.optimizer.hyper(1, l1, l2)
         self._steps: OrderedDict[Any, _Step] = OrderedDict()
 
     # --- one step
@@ -141,29 +147,35 @@ class Trainer:
         what does not fit, and TrainingError, before anything is changed, when the loss is not a finite number.
         """
         from nbcnn.executor import execute
+
+        with self.model.lock:
+            step, loss = self._forward(x, t)
+            if not np.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} at step {self.steps_done + 1} with learning rate {self.lr:g}: "
+                    "lower the learning rate, or look for values that are not finite in the data"
+                )
+            execute(step.plan, step.split)
+            self.steps_done += 1
+            for name in self._changed:
+                self.model.parameters[name].version += 1
+        return loss
+
+    def _forward(self, x: Any, t: Any) -> tuple[_Step, float]:
+        """The step for a batch, computed up to its loss, and the loss; nothing of the model is changed yet."""
+        from nbcnn.executor import execute
         from nbcnn.training_graph import LOSS, TARGET
 
         feeds = self.model.check_feeds(x if isinstance(x, dict) else {self.model.graph.inputs[0].name: x})
         target = self._target(t)
         with self.model.lock:
             step = self._bound(feeds, target)
-            plan = step.plan
             for name, array in (*feeds.items(), (TARGET, target)):
-                if name in plan.arrays:
-                    plan.array(name)[...] = array
+                if name in step.plan.arrays:
+                    step.plan.array(name)[...] = array
             self._set_hyper()
-            execute(plan, 0, step.split)
-            loss = float(plan.arrays[LOSS][0])
-            if not np.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss} at step {self.steps_done + 1} with learning rate {self.lr:g}: "
-                    "lower the learning rate, or look for values that are not finite in the data"
-                )
-            execute(plan, step.split)
-            self.steps_done += 1
-            for name in self._changed:
-                self.model.parameters[name].version += 1
-        return loss
+            execute(step.plan, 0, step.split)
+            return step, float(step.plan.arrays[LOSS][0])
 
     def _target(self, t: Any) -> np.ndarray:
         try:
@@ -248,6 +260,8 @@ class Trainer:
         """
         from nbcnn.data import Loader, as_dataset
 
+        if epochs < 1:
+            raise InputError(f"epochs must be at least 1, not {epochs}")
         loader = Loader(as_dataset(train), batch_size, shuffle=True, seed=seed, augment=augment)
         if len(loader) == 0:
             raise DataError("the training data is empty")
@@ -298,17 +312,18 @@ class Trainer:
                 progress(Progress(number, epochs, index + 1, len(loader), loss, clock.rate, clock.left))
             if stopped.is_set():
                 return None
-        self._check_finite()
+        self._check_finite(x, t)
         return total / count
 
-    def _check_finite(self) -> None:
-        """The loss of a step shows what the step before it did to the weights; nothing shows what the last one did."""
+    def _check_finite(self, x: Any, t: Any) -> None:
+        """The loss of a step shows what the step before it did to the weights; of the last one, this shows it."""
+        after = f"after step {self.steps_done} with learning rate {self.lr:g}: lower the learning rate"
         for name in self._changed:
             if not np.isfinite(self.model.parameters[name].data).all():
-                raise TrainingError(
-                    f"{name!r} holds values that are not finite after step {self.steps_done} "
-                    f"with learning rate {self.lr:g}: lower the learning rate"
-                )
+                raise TrainingError(f"{name!r} holds values that are not finite {after}")
+        loss = self._forward(x, t)[1]
+        if not np.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} {after}")
 
     def predict(self, x: Any) -> np.ndarray:
         """The values that the loss is taken of (before a final Softmax), at inference."""

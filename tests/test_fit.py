@@ -167,3 +167,14 @@ def test_a_second_ctrl_c_ends_it_at_once() -> None:
     with pytest.raises(KeyboardInterrupt):
         nbcnn.Trainer(lenet()).fit((X, T), batch_size=15, progress=twice)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_an_epoch_that_ends_in_finite_but_useless_weights_is_undone(epochs: int) -> None:
+    """One step an epoch: the weights that it leaves are finite, the loss that they give is not."""
+    model = nbcnn.zoo.lenet(size=8)
+    before = {name: p.value for name, p in model.parameters.items()}
+    with pytest.raises(TrainingError, match=r"the loss is \w+ after step 1 .* end of epoch 0"):
+        nbcnn.Trainer(model, optimizer=nbcnn.SGD(lr=1e30)).fit(batch((5, 1, 8, 8), 10), epochs=epochs, batch_size=5)
+    for name, array in before.items():
+        np.testing.assert_array_equal(model.parameters[name].value, array, name)

@@ -318,3 +318,28 @@ def test_the_data_is_learned() -> None:
     losses = [trainer.step(x, t) for _ in range(30)]
     assert all(b < a for a, b in pairwise(losses[5:10])) and losses[-1] < 0.05
     assert (trainer.predict(x).argmax(1) == t).all()
+
+
+# --- arguments that are wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"optimizer": "sgd"}, "optimizer must be one such as"),
+        ({"freeze": "gemm"}, "take lists of patterns"),
+        ({"train": "w"}, "take lists of patterns"),
+        ({"l2": -1.0}, "l2 must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"seed": 2**70}, "seed must be"),
+    ],
+)
+def test_wrong_arguments(options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        nbcnn.Trainer(nbcnn.load(linear(out="h")), **options)
+
+
+def test_no_epochs() -> None:
+    trainer = nbcnn.Trainer(nbcnn.load(linear(out="h")))
+    with pytest.raises(InputError, match="epochs must be at least 1"):
+        trainer.fit(batch((5, 4), 3), epochs=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nbcnn.cli.files import check_writable
 from nbcnn.cli.pictures import picture_options
@@ -63,7 +64,11 @@ INTERRUPTED = 130
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be decoded.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of shuffling, dropout and new weights."
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Of shuffling, dropout and new weights.",
 )
 @click.option("--device", type=click.Choice(["cpu"]), default="cpu", show_default=True)
 @picture_options
@@ -76,6 +81,10 @@ def command(ctx: click.Context, /, model: Path | None, data: str | None, device:
     from nbcnn.cli import demo
 
     if model is None and data is None:
+        given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
+        if not given <= set(demo.OPTIONS):
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given - set(demo.OPTIONS)))
+            raise click.UsageError(f"Without MODEL.onnx and --data this is the demonstration, which has no {names}.")
         history = demo.run(**{name: options[name] for name in demo.OPTIONS})
     elif model is None or data is None:
         missing = "MODEL" if model is None else "--data"

@@ -58,6 +58,11 @@ def test_demo_heeds_its_options(cli: Cli, tmp_path: Path) -> None:
     assert out.is_file()
 
 
+def test_the_demo_refuses_what_it_has_not(cli: Cli) -> None:
+    result = cli("train", "--classes", 3)
+    assert result.exit_code == 2 and "demonstration, which has no --classes" in result.stderr
+
+
 def test_arrays(cli: Cli, lenet: Path, few_digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
     result = cli("train", lenet, "--data", few_digits, "--epochs", 2, "--lr", 0.1, "--out", out)
