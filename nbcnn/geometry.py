@@ -63,6 +63,8 @@ def window(
         )
     if min((*kernel, *steps, *spread), default=1) < 1:
         raise ValueError(f"kernel {tuple(kernel)}, strides {steps} and dilations {spread} must be positive")
+    if min(flat, default=0) < 0:
+        raise ValueError(f"pads {flat} must not be negative")
     begins, ends = flat[:rank], flat[rank:]
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         both = [_pad_same(*args, auto_pad == "SAME_UPPER") for args in zip(size, kernel, steps, spread, strict=True)]

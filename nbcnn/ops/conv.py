@@ -1,5 +1,8 @@
 """Conv (ONNX opsets 1, 11, 22): cross-correlation over 1 to 3 spatial dimensions, and its two gradients.
 
+Before they are bound, the pack pass gives the nodes here two more attributes: `packing`, how the kernel wants the
+weights, and `kernel`, the spatial shape that packed weights no longer show.
+
 A bias, a residual of the output's shape (input 3, put there by the fuse pass) and a clamp are applied while the
 output is stored.
 """
@@ -10,7 +13,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from nbcnn.binder import Binder
+from nbcnn.binder import Binder, Buffer
 from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.geometry import Window, gather_phases, window
 from nbcnn.graph import Node, Value
@@ -152,7 +155,7 @@ class Conv(Op):
         bind(b, node, source, b.buffer(w.name), b.buffer(node.outputs[0]), packing, Epilogue(node.input(2), residual))
 
 
-def _pad(b: Binder, source, x: Value, win: Window):  # type: ignore[no-untyped-def]
+def _pad(b: Binder, source: Buffer, x: Value, win: Window) -> Buffer:
     """The picture with its padding, in scratch memory (the picture itself where there is none)."""
     wide = _padded(win)
     if wide.size == win.size:

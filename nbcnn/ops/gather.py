@@ -24,6 +24,15 @@ LARGE_GRADIENT = 1 << 20
 """Bytes of a weight gradient from which on it is worth visiting it less often."""
 
 
+TASKS = 16
+"""Tasks that a call should have at the least, so that a few threads get equal shares."""
+
+
+def _whole_lines(integers: int) -> int:
+    """So many int64, rounded up to whole cache lines: what threads write to should not share one."""
+    return -(-integers // 8) * 8
+
+
 def triple(values: Sequence[int], fill: int) -> tuple[int, int, int]:
     """Spatial values of up to three dimensions, filled up in front."""
     return (*(fill,) * (3 - len(values)), *values)  # type: ignore[return-value]
@@ -68,7 +77,7 @@ class Gather:
         """Emit the call; y is overwritten on the grid."""
         pixels = self.images * prod(self.grid)
         block = min(BLOCK, -(-pixels // ROWS) * ROWS)
-        slot = -(-((len(self.taps) + 6) * block) // 8) * 8
+        slot = _whole_lines((len(self.taps) + 6) * block)
         pitch = min(packing.run, CHANNEL_BLOCK) + lanes(b.dtype.itemsize)
         packed = b.scratch(block * pitch * b.threads) if self._rows_collide(packing) else b.empty()
         b.call(
@@ -79,7 +88,7 @@ class Gather:
             b.scratch(ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
             packed,
             *self._grids(packing),
-            (block, self._panels_a_task(packing, pixels, block), int(self._stays_inside())),
+            (block, self._panels_a_task(packing, pixels, block), int(self._stays_inside()), slot),
             *bounds(node, b.dtype),
         )
 
@@ -87,11 +96,13 @@ class Gather:
         self, b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, packing: Packing, epilogue: Epilogue
     ) -> None:
         """Emit the call for a filter of its own for each channel (`depthwise` packing)."""
+        slot = _whole_lines(2 * max(len(self.taps), 1))
         b.call(
             "depthwise_gather",
             *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, self._taps(b)),
-            b.scratch(max(-(-len(self.taps) // 4), 1) * 16 * b.threads, np.int64),
+            b.scratch(slot * b.threads, np.int64),
             *self._grids(packing),
+            slot,
             *bounds(node, b.dtype),
         )
 
@@ -121,10 +132,10 @@ class Gather:
         )
 
     def _panels_a_task(self, packing: Packing, pixels: int, block: int) -> int:
-        """All panels when there are blocks enough for every thread; else few enough that threads find equal shares."""
+        """All panels when there are blocks enough for every thread; else few enough that there are TASKS of them."""
         panels = -(-packing.channels // panel_width(packing.channels, packing.itemsize))
         blocks = -(-pixels // block) * packing.groups
-        return panels if blocks >= 16 else max(1, panels * blocks // 16)
+        return panels if blocks >= TASKS else max(1, panels * blocks // TASKS)
 
 
 def weight_grad(

@@ -202,7 +202,7 @@ def _gather_task(
 ):  # fmt: skip
     """One block of pixels by one range of panels of one group."""
     groups, channels, _taps = weights
-    block, panel_group, inside = schedule
+    block, panel_group, inside, scratch_slot = schedule
     run = source[4]
     lanes = simd.lanes(y)
     width = lanes if channels <= lanes else PANEL_VECS * lanes
@@ -215,7 +215,7 @@ def _gather_task(
     first = task // ranges // groups * block
     count = min(block, pixels - first)
     tap_count = taps.size // 4
-    slot = thread * ((((tap_count + 6) * block + 7) // 8) * 8)
+    slot = thread * scratch_slot
     padded = (count + ROWS - 1) // ROWS * ROWS
     outside = simd.distance(x, zeros)
     _locate(scratch, slot, block, first, count, grid, source, target, inside)
@@ -254,10 +254,10 @@ def conv_gather(
     pixel to pixel, elements that a tap takes, and the move in x from one pixel of the grid to the next.
     target: (d, h, w, pitch, first d, h, w, step d, h, w): extent of y, and where in it the grid lies.
     weights: (groups, output channels a group, taps in w). schedule: (pixels in a block, panels in a
-    task, 1 if no tap ever falls off the picture).
+    task, 1 if no tap ever falls off the picture, integers of scratch for a thread).
     """
     groups, channels, _taps = weights
-    block, panel_group, _inside = schedule
+    block, panel_group, _inside, _slot = schedule
     lanes = simd.lanes(y)
     width = lanes if channels <= lanes else PANEL_VECS * lanes
     panels = (channels + width - 1) // width

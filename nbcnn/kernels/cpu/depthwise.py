@@ -34,7 +34,7 @@ def _inside_taps(scratch, slot, taps, source, base, d, h, w):
 def _filter_pixel(x, w, bias, residual, y, scratch, slot, count, all_taps, place, channels, low, high):
     """All channels of one output pixel."""
     lanes = simd.lanes(y)
-    vecs = 1 if channels <= lanes else PANEL_VECS
+    vecs = 1 if channels <= lanes else PANEL_VECS  # registers in a panel, as the weights were packed
     for block in range((channels + lanes - 1) // lanes):
         c = block * lanes
         left = channels - c
@@ -69,13 +69,12 @@ def _filter_line(line, x, w, bias, residual, y, taps, scratch, slot, grid, sourc
 
 
 @kernel
-def depthwise_gather(x, w, bias, residual, y, taps, scratch, grid, source, target, weights, low, high):
+def depthwise_gather(x, w, bias, residual, y, taps, scratch, grid, source, target, weights, slot, low, high):
     """y[pixel, c] = clamp(bias[c] + residual[pixel, c] + sum over taps of x[pixel moved by the tap, c] * w[tap, c],
     low, high).
 
-    Arguments as conv_gather's; weights: (1, channels, taps in w). scratch: two integers a tap for each thread.
+    Arguments as conv_gather's; weights: (1, channels, taps in w). scratch: `slot` integers for each thread, two a tap.
     """
-    slot = -(-taps.size // 16) * 16
     for index in prange(grid[0] * grid[1] * grid[2]):
         line = np.int64(index)
         at = get_thread_id() * slot

@@ -46,7 +46,7 @@ def row(typingctx, row, array, index):
 
 @intrinsic
 def row_first(typingctx, row, array, index, length):
-    """row_first(row, array, index, length): as tile_row, but zero from element `length` on, where nothing is
+    """row_first(row, array, index, length): as row, but zero from element `length` on, where nothing is
     read.
     """
 
