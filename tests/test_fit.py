@@ -134,6 +134,7 @@ SCRIPT = """
 import os, signal, sys
 import numpy as np, nbcnn
 from nbcnn.zoo import graph_of
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
 rng = np.random.default_rng(0)
 x, t = rng.standard_normal((24, 1, 8, 8)).astype(np.float32), rng.integers(0, 10, 24)
 model = nbcnn.Model(graph_of("lenet", size=8))
@@ -163,10 +164,13 @@ def test_a_second_ctrl_c_ends_it_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        nbcnn.Trainer(lenet()).fit((X, T), batch_size=15, progress=twice)
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            nbcnn.Trainer(lenet()).fit((X, T), batch_size=15, progress=twice)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
