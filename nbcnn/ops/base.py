@@ -8,7 +8,7 @@ and the kernel calls that compute it (`bind`). The arithmetic is in the kernels,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -31,13 +31,20 @@ class Facts:
     """What is known of a node's surroundings while it is normalized.
 
     graph: the lowered graph so far, with the values of all inputs known. opset: the version of ONNX that the file was
-    written for. constants: values known at plan time. train: whether the plan is for training.
+    written for. constants: values known at plan time; foldable: those of them that no training changes. train: whether
+    the plan is for training.
     """
 
     graph: Graph
     opset: int
     constants: dict[str, np.ndarray]
     train: bool = False
+    foldable: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def define(self, name: str, array: np.ndarray) -> None:
+        """Make a value a constant that may be folded."""
+        self.graph.values[name] = Value(name, array.dtype, array.shape)
+        self.graph.initializers[name] = self.constants[name] = self.foldable[name] = array
 
     def value(self, node: Node, index: int) -> Value:
         name = node.input(index)

@@ -53,9 +53,8 @@ class Dropout(Op):
             node.attrs = {"ratio": ratio, "stream": stream}
             return
         x, mask = facts.value(node, 0), node.output(1)
-        if mask in facts.graph.output_names():
-            facts.graph.initializers[mask] = np.ones(x.dims, np.bool_)
-            facts.graph.values[mask] = Value(mask, np.dtype(np.bool_), x.dims)
+        if mask:  # everything is kept
+            facts.define(mask, np.ones(x.dims, np.bool_))
         node.op, node.attrs = "Identity", {"shape": x.dims}
         node.inputs, node.outputs = node.inputs[:1], node.outputs[:1]
 

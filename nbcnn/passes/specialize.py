@@ -89,9 +89,9 @@ class Sweep:
 
     def __init__(self, source: Graph, graph: Graph, dtype: np.dtype, mode: Mode) -> None:
         self.graph, self.dtype, self.mode = graph, dtype, mode
-        self.foldable: dict[str, np.ndarray] = {}
         opset = source.opset.get("", source.opset.get("ai.onnx", 1))
         self.facts = Facts(graph, opset, {}, mode.train)
+        self.foldable = self.facts.foldable
 
     def constant(self, name: str, array: np.ndarray, weight: bool) -> None:
         """Enter a known array; weights can be read as settings, but nothing that rests on them is folded."""

@@ -8,8 +8,9 @@ import numpy as np
 import onnxruntime
 import pytest
 from harness import Case
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+import nbcnn
 import nbcnn.threads
 from nbcnn import executor
 from nbcnn.errors import ModelError, UnsupportedError
@@ -159,6 +160,27 @@ def test_a_frozen_layer_is_off() -> None:
     mode = Mode(train=True, frozen=lambda node: True)
     graph = lower_for_training(source, {"i0": (SHAPE, kind)}, kind, ["o0"], mode)
     assert "Dropout" not in [n.op for n in graph.nodes]
+
+
+def test_the_mask_of_a_layer_that_is_off_is_read() -> None:
+    """Conv -> Dropout -> y, and the mask through Cast -> z, as onnxruntime has it."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"]),
+            helper.make_node("Dropout", ["c"], ["y", "m"]),
+            helper.make_node("Cast", ["m"], ["z"], to=TensorProto.FLOAT),
+        ],
+        "mask",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, 5, 5])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4, 3, 3]) for name in "yz"],
+        [numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    x = np.random.default_rng(3).standard_normal((2, 3, 5, 5)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for have, want in zip(nbcnn.load(model).run(None, {"x": x}), session.run(None, {"x": x}), strict=True):
+        np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-5)
+    assert nbcnn.load(model).run(["m"], {"x": x})[0].all()
 
 
 def test_refusals() -> None:
