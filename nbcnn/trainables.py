@@ -53,7 +53,8 @@ def trainable(graph: Graph, train: Sequence[str] = (), freeze: Sequence[str] = (
     """Names of the initializers to train, in the order of their use.
 
     train: patterns of initializers to train besides the default ones. freeze: patterns of initializers or nodes to
-    leave alone. Raises InputError for a pattern that fits nothing.
+    leave alone. Running statistics are not trained, whatever `train` says. Raises InputError for a pattern that fits
+    nothing, or nothing that can be trained.
     """
     floats = {
         name for name, array in graph.initializers.items() if array.dtype.kind == "f" or array.dtype.name == "bfloat16"
@@ -63,6 +64,11 @@ def trainable(graph: Graph, train: Sequence[str] = (), freeze: Sequence[str] = (
         if not any(fnmatchcase(name, pattern) for name in names):
             raise InputError(f"pattern {pattern!r} fits no weight and no node of this network")
     producers = graph.producers()
+    statistics = _statistics(graph, producers) & floats
+    for pattern in train:
+        fitting = {name for name in floats if fnmatchcase(name, pattern)}
+        if fitting and fitting <= statistics:
+            raise InputError(f"pattern {pattern!r} fits running statistics only: no gradient trains them")
     found: dict[str, None] = {}
     for node in graph.nodes:
         whole = is_frozen(node, freeze, floats) if node.op in NORMALIZED else matches(called(node), freeze)
@@ -72,8 +78,14 @@ def trainable(graph: Graph, train: Sequence[str] = (), freeze: Sequence[str] = (
             name = _origin(node.input(slot), producers)
             if name in floats and not matches(name, freeze):
                 found[name] = None
-    extra = sorted(name for name in floats if matches(name, train) and not matches(name, freeze))
+    extra = sorted(name for name in floats - statistics if matches(name, train) and not matches(name, freeze))
     return list(dict.fromkeys([*found, *extra]))
+
+
+def _statistics(graph: Graph, producers: dict[str, Node]) -> set[str]:
+    """The running means and variances of batch norms."""
+    norms = [node for node in graph.nodes if node.op == "BatchNormalization"]
+    return {_origin(name, producers) for node in norms for name in node.inputs[3:5]}
 
 
 def _weight_slots(node: Node, producers: dict[str, Node]) -> Sequence[int]:

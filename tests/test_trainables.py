@@ -222,3 +222,12 @@ def test_untie_leaves_the_source_and_single_identities_alone() -> None:
     assert len(graph.nodes) == 5 and len(copy.nodes) == 3
     assert not np.shares_memory(copy.initializers["w2"], graph.initializers["w"])
     assert trainable(copy) == ["w", "b", "w2", "b2"]
+
+
+def test_running_statistics_are_not_trained() -> None:
+    graph = small_resnet()
+    statistics = {name for node in graph.nodes if node.op == "BatchNormalization" for name in node.inputs[3:]}
+    assert statistics and statistics.isdisjoint(trainable(graph, train=["*"]))
+    name = min(statistics)
+    with pytest.raises(InputError, match=f"pattern '{name}' fits running statistics only"):
+        trainable(graph, train=[name])
