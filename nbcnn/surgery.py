@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nbcnn.arguments import check_count
 from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.init import Initializer, initializer
+from nbcnn.model import Model
 
 __all__ = ["Head", "find_head", "new_head"]
 
@@ -42,22 +44,24 @@ class Head:
 
 
 def new_head(
-    graph: Graph,
+    model: Graph | Model,
     classes: int,
     *,
     output: str | None = None,
     init: str | Initializer = "glorot_uniform",
     seed: int = 0,
 ) -> Graph:
-    """A copy of a source graph whose last layer is new and gives `classes` numbers.
+    """A copy of a source graph, or of a model's with its present weights, whose last layer is new and gives `classes`
+    numbers.
 
     output: the output that it makes, where there are several. init: how the weight begins, a name or a function of
     nbcnn.init; the bias begins at zero. Raises InputError, or ModelError that says why this network's head cannot be
     replaced.
     """
-    if classes < 1:
-        raise InputError(f"a head needs at least one class, not {classes}")
-    graph = graph.copy()
+    check_count("classes", classes)
+    if not isinstance(model, Graph | Model):
+        raise InputError(f"a new head goes on a Model or a Graph, not on a {type(model).__name__}")
+    graph = model.trained_graph() if isinstance(model, Model) else model.copy()
     nodes, names = _unread(graph)
     spared = names.union(*(node.outputs for node in nodes))
     head = find_head(graph, output)

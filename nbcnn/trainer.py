@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbcnn.arguments import check_count
 from nbcnn.errors import DataError, InputError, TrainingError
 from nbcnn.graph import Value
 from nbcnn.model import Model, is_float
 from nbcnn.optim import SGD, Optimizer
+from nbcnn.progress import Clock, Epoch, History, Progress, interrupts
 
 if TYPE_CHECKING:
     from nbcnn.plan import Plan
 
 __all__ = ["Epoch", "History", "Progress", "Trainer"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a progress callback is told after every step. rate: samples a second. left: seconds, at the present rate."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    rate: float
-    left: float
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch's result. loss: mean over its steps. accuracy: share of right answers on the validation data, or
-    None.
-    """
-
-    number: int
-    loss: float
-    accuracy: float | None
-    seconds: float
-
-
-@dataclass
-class History:
-    """What `fit` did. interrupted: whether Ctrl-C ended it early."""
-
-    epochs: list[Epoch] = field(default_factory=list)
-    interrupted: bool = False
 
 
 @dataclass
@@ -200,6 +167,8 @@ class Trainer:
         self._states[RANDOM][1] = self.steps_done
 
     def _bound(self, feeds: dict[str, np.ndarray], target: np.ndarray) -> _Step:
+        from nbcnn.training_graph import TARGET
+
         key = (tuple((n, a.shape) for n, a in feeds.items()), target.shape, target.dtype.str)
         if key in self._steps and self._steps[key].plan.is_current():
             self._steps.move_to_end(key)
@@ -209,7 +178,7 @@ class Trainer:
                 self._steps.popitem(last=False)
         found = self._steps[key]
         classes = found.plan.graph.values.get(self.logits)
-        if target.dtype == np.int64 and classes is not None:
+        if found.plan.graph.values[TARGET].dtype == np.int64 and classes is not None:
             _check_labels(target, classes)
         return found
 
@@ -260,22 +229,26 @@ class Trainer:
         """
         from nbcnn.data import Loader, as_dataset
 
-        if epochs < 1:
-            raise InputError(f"epochs must be at least 1, not {epochs}")
+        check_count("epochs", epochs)
+        if patience is not None:
+            check_count("patience", patience)
+            if validation is None:
+                raise InputError("patience needs validation data, on which to see whether an epoch was better")
         loader = Loader(as_dataset(train), batch_size, shuffle=True, seed=seed, augment=augment)
         if len(loader) == 0:
             raise DataError("the training data is empty")
         held = None if validation is None else as_dataset(validation)
         history, best, since = History(), -1.0, 0
-        with _interrupts() as stopped:
-            clock = _Clock(epochs * len(loader))
+        with interrupts() as stopped:
+            clock = Clock(epochs * len(loader))
             for number in range(1, epochs + 1):
                 start, kept = time.monotonic(), self._snapshot()
                 try:
                     loss = self._epoch(loader, number, epochs, clock, progress, stopped)
                 except TrainingError as error:
                     self._restore(kept)
-                    raise TrainingError(f"{error}; the weights are those of the end of epoch {number - 1}") from None
+                    when = f"those of the end of epoch {number - 1}" if number > 1 else "as they were before training"
+                    raise TrainingError(f"{error}; the weights are {when}") from None
                 if loss is None:
                     history.interrupted = True
                     break
@@ -298,7 +271,7 @@ class Trainer:
         loader: Any,
         number: int,
         epochs: int,
-        clock: _Clock,
+        clock: Clock,
         progress: Callable[[Progress], None] | None,
         stopped: threading.Event,
     ) -> float | None:
@@ -358,50 +331,6 @@ class Trainer:
             for name, array in self._states.items():
                 array[...] = kept.states.get(name, 0)
             self.steps_done = kept.steps_done
-
-
-class _Clock:
-    """Speed and time left. The first step, which compiles and plans, does not count."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps, self.done, self.samples = steps, 0, 0
-        self.start = time.monotonic()
-
-    def tick(self, samples: int) -> None:
-        self.done += 1
-        if self.done == 1:
-            self.start = time.monotonic()
-        else:
-            self.samples += samples
-
-    @property
-    def rate(self) -> float:
-        return self.samples / max(time.monotonic() - self.start, 1e-9)
-
-    @property
-    def left(self) -> float:
-        per_step = (time.monotonic() - self.start) / max(self.done - 1, 1)
-        return per_step * (self.steps - self.done)
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second has its usual effect. (Only the main thread can listen.)"""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def handler(number: int, frame: Any) -> None:
-        stopped.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _chosen_output(model: Model, output: str | None) -> str:

@@ -103,6 +103,8 @@ def step_graph(
 def _add_loss(graph: Graph, target: tuple[tuple[int, ...], np.dtype], loss: str) -> None:
     value = graph.outputs[0]
     shape, kind = target
+    if loss == "cross_entropy" and kind == np.int64 and shape == value.dims and shape[1] > 1:
+        kind = value.dtype or kind  # one-hot rows of whole numbers become floats when they are copied in
     graph.values[TARGET] = Value(TARGET, kind, shape)
     graph.inputs.append(graph.values[TARGET])
     node = Node(LOSSES[loss], [value.name, TARGET], [LOSS, f"{LOSS}.gradient"], name="loss")

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Graph
+from nbcnn.model import Model
 from nbcnn.onnx_io import read_model, to_proto
 from nbcnn.surgery import find_head, new_head
 from nbcnn.zoo import graph_of
@@ -183,10 +184,21 @@ def test_why_not() -> None:
 def test_outputs_and_counts() -> None:
     with pytest.raises(InputError, match="no output 'z'"):
         new_head(GEMM, NEW, output="z")
-    with pytest.raises(InputError, match="at least one class"):
+    with pytest.raises(InputError, match="classes must be a whole number of at least 1, not 0"):
         new_head(GEMM, 0)
+    with pytest.raises(InputError, match=r"classes must be .*, not 'a'"):
+        new_head(GEMM, "a")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="on a Model or a Graph, not on a str"):
+        new_head("m.onnx", 3)  # type: ignore[arg-type]
     two = GEMM.copy()
     two.outputs.append(two.values["f"])
     with pytest.raises(InputError, match="2 outputs, y, f: say which"):
         new_head(two, NEW)
     assert new_head(two, NEW, output="y").initializers["w"].shape == (NEW, 3)
+
+
+def test_a_model_gives_its_present_weights() -> None:
+    network = Model(graph_of("lenet", size=8))
+    name = next(n.inputs[1] for n in network.graph.nodes if n.op == "Conv")
+    network.parameters[name].value = np.full(network.parameters[name].shape, 3, np.float32)
+    assert (new_head(network, NEW).initializers[name] == 3).all()

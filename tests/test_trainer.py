@@ -339,7 +339,24 @@ def test_wrong_arguments(options: dict, words: str) -> None:
         nbcnn.Trainer(nbcnn.load(linear(out="h")), **options)
 
 
+def test_whole_numbers_as_one_hot_targets() -> None:
+    """The same as class numbers; through fit and evaluate too."""
+    x, t = batch((5, 4), 3)
+    source = linear(out="h")
+    steps = [nbcnn.Trainer(nbcnn.load(source)).step(x, target) for target in (t, np.eye(3, dtype=np.int64)[t])]
+    assert steps[0] == pytest.approx(steps[1], rel=1e-6)
+    trainer = nbcnn.Trainer(nbcnn.load(source))
+    rows = np.eye(3, dtype=np.uint8)[t]
+    assert trainer.fit((x, rows), (x, rows)).epochs[0].loss == pytest.approx(steps[0], rel=1e-6)
+
+
 def test_no_epochs() -> None:
     trainer = nbcnn.Trainer(nbcnn.load(linear(out="h")))
-    with pytest.raises(InputError, match="epochs must be at least 1"):
+    with pytest.raises(InputError, match="epochs must be a whole number of at least 1, not 0"):
         trainer.fit(batch((5, 4), 3), epochs=0)
+    with pytest.raises(InputError, match=r"epochs must be .*, not 1\.5"):
+        trainer.fit(batch((5, 4), 3), epochs=1.5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"patience must be .*, not -1"):
+        trainer.fit(batch((5, 4), 3), batch((5, 4), 3), patience=-1)
+    with pytest.raises(InputError, match="patience needs validation data"):
+        trainer.fit(batch((5, 4), 3), patience=1)

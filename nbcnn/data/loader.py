@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from nbcnn.arguments import check_count
 from nbcnn.data.augment import Augment
 from nbcnn.data.dataset import Batch, Dataset
 from nbcnn.errors import DataError, InputError
@@ -38,8 +39,7 @@ class Loader:
         workers: int = 1,
         augment: Augment | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"the batch size must be at least 1, not {batch_size}")
+        check_count("batch_size", batch_size)
         if seed < 0 or workers < 0:
             raise InputError(f"seed and workers must not be negative, they are {seed} and {workers}")
         self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed

@@ -65,7 +65,7 @@ def test_drop_last() -> None:
 
 
 def test_arguments_that_make_no_sense() -> None:
-    with pytest.raises(InputError, match="the batch size must be at least 1, not 0"):
+    with pytest.raises(InputError, match="batch_size must be a whole number of at least 1, not 0"):
         Loader(Counting(), 0)
     for seed, workers in ((-1, 1), (0, -1)):
         with pytest.raises(InputError, match="must not be negative"):
