@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -125,15 +125,21 @@ class Model:
     def _wanted(self, outputs: Sequence[str] | None) -> tuple[str, ...]:
         if outputs is None:
             return tuple(self.graph.output_names())
+        if isinstance(outputs, str) or not isinstance(outputs, Iterable):
+            raise InputError(f"outputs takes a list of names, such as [{outputs!r}], or None for all")
         known = {name for node in self.graph.nodes for name in node.outputs if name} | set(self.graph.output_names())
         for name in outputs:
             if name not in known:
                 raise InputError(f"no output {name!r}; this network gives {self.graph.output_names()}")
         return tuple(outputs)
 
-    def check_feeds(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def check_feeds(self, feeds: Any) -> dict[str, np.ndarray]:
         """The inputs as arrays, in the network's order; raises InputError for one that does not fit."""
         declared = {v.name: v for v in self.graph.inputs}
+        if not isinstance(feeds, Mapping):
+            raise InputError(
+                f"feeds takes arrays by name, {{name: array}}, for the inputs {list(declared)}, not {type(feeds).__name__}"
+            )
         for name in feeds:
             if name not in declared:
                 raise InputError(f"no input {name!r}; this network takes {list(declared)}")
@@ -210,6 +216,8 @@ def _checked(value: Value, given: Any) -> np.ndarray:
         array = np.asarray(given)
     except ValueError:
         raise InputError(f"input {value.name!r} is not an array: its rows differ in length") from None
+    if array.dtype.kind in "OSUT" and (value.dtype is None or not value.dtype.hasobject):
+        raise InputError(f"input {value.name!r} is not an array of numbers")
     if value.dtype is not None and array.dtype != value.dtype and not (is_float(array.dtype) and is_float(value.dtype)):
         raise InputError(f"input {value.name!r} takes {value.dtype}, not {array.dtype}")
     if value.shape is None:

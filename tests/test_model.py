@@ -208,14 +208,14 @@ def test_a_reshape_that_hard_codes_the_batch_is_named() -> None:
     ("wrong", "words"),
     [
         ({"c": np.zeros(3)}, ["no input 'c'", "'a', 'b'"]),
-        ({"a": None}, ["'a'"]),
+        ({"a": None}, ["'a'", "not an array of numbers"]),
         ({"a": np.zeros((2, 3, 6), np.float32)}, ["'a'", "[2, 3, 6]", "'N', 3, 6, 5"]),
         ({"a": np.zeros((2, 4, 6, 5), np.float32)}, ["'a'", "[2, 4, 6, 5]"]),
         ({"a": np.zeros((0, 3, 6, 5), np.float32)}, ["'a'", "empty"]),
         ({"a": np.zeros((2, 3, 6, 5), np.int64)}, ["'a'", "int64", "float32"]),
         ({"a": np.zeros((2, 3, 6, 5), complex)}, ["'a'", "complex128"]),
         ({"a": [[1.0, 2.0], [3.0]]}, ["'a'", "rows"]),
-        ({"a": "picture.png"}, ["'a'", "takes float32"]),
+        ({"a": "picture.png"}, ["'a'", "not an array of numbers"]),
     ],
 )
 def test_wrong_feeds(wrong: dict[str, object], words: list[str], model: nbcnn.Model) -> None:
@@ -223,6 +223,21 @@ def test_wrong_feeds(wrong: dict[str, object], words: list[str], model: nbcnn.Mo
         model.run(None, {**feeds(), **wrong})
     message = str(error.value)
     assert all(word in message for word in words) and "\n" not in message, message
+
+
+def test_arguments_of_the_wrong_kind(model: nbcnn.Model, branches: onnx.ModelProto) -> None:
+    for given in ([feeds()["a"]], None):
+        with pytest.raises(InputError, match=r"feeds takes arrays by name, .* \['a', 'b'\], not"):
+            model.run(None, given)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"a list of names, such as \['scores'\], or None"):
+        model.run("scores", feeds())
+    for source in (None, 3):
+        with pytest.raises(InputError, match="a model is the path of an ONNX file"):
+            nbcnn.load(source)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="saved to a path, not to a NoneType"):
+        model.save(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"inputs are arrays by name, such as \{'a': x\}, not a ndarray"):
+        nbcnn.validate(branches, feeds()["a"])  # type: ignore[arg-type]
 
 
 def test_missing_input_and_unknown_output(model: nbcnn.Model) -> None:

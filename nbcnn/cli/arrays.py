@@ -24,8 +24,6 @@ def read_feeds(network: Model, files: Sequence[Path]) -> dict[str, np.ndarray]:
     names = [port.name for port in network.inputs]
     if len(files) == 1 and files[0].suffix.lower() == ".npz":
         arrays = load_npz(files[0])
-        if len(names) == len(arrays) == 1:
-            return {names[0]: next(iter(arrays.values()))}
         if unknown := sorted(arrays.keys() - set(names)):
             raise InputError(f"{files[0]}: holds {unknown[0]!r}, which is no input; this network takes {names}")
         return arrays

@@ -10,7 +10,7 @@ import click
 
 from nbcnn.cli.console import table
 from nbcnn.cli.files import check_writable, save_arrays
-from nbcnn.cli.pictures import picture_options, preprocessing, read_labels, remembered_labels
+from nbcnn.cli.pictures import naming, picture_options, preprocessing, read_labels, remembered_labels
 from nbcnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def command(
     if out is not None:
         check_writable(out)
     network = load(model, exact=exact)
-    names = read_labels(labels) if labels else remembered_labels(network.graph)
+    with naming(model):
+        names = read_labels(labels) if labels else remembered_labels(network.graph)
     given = [path.suffix.lower() in ARRAYS for path in files]
     if any(given) and not all(given):
         raise click.UsageError("give either pictures or arrays, not both at once")
@@ -78,7 +79,9 @@ def run_pictures(network: Model, files: tuple[Path, ...], flags: dict[str, Any])
 
     if len(network.inputs) != 1:
         raise InputError(f"pictures need a network with one input; this one takes {[p.name for p in network.inputs]}")
-    steps, (port,) = preprocessing(network.graph, flags), network.inputs
+    with naming(Path(network.source)):
+        steps = preprocessing(network.graph, flags)
+    (port,) = network.inputs
     arrays = [steps.apply(decode_picture(path)) for path in files]
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, array in enumerate(arrays):

@@ -5,7 +5,8 @@ input.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from nbcnn.data import Preprocessing
     from nbcnn.graph import Graph
 
-__all__ = ["LABELS", "picture_options", "preprocessing", "read_labels", "remembered_labels"]
+__all__ = ["LABELS", "naming", "picture_options", "preprocessing", "read_labels", "remembered_labels"]
 
 LABELS = "nbcnn.labels"
 """The metadata key of the class names, a JSON list."""
@@ -68,6 +69,15 @@ def picture_options(function: Function) -> Function:
     for option in reversed(OPTIONS):
         function = option(function)
     return function
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """What is wrong with a network's metadata is said with its file's name."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from None
 
 
 def preprocessing(graph: Graph, flags: dict[str, Any]) -> Preprocessing:

@@ -62,8 +62,17 @@ def open_samples(
     return Samples(train, held, steps, skipped)
 
 
-def check_classes(graph: Graph, samples: Samples, output: str | None) -> None:
-    """Raise DataError when a label is beyond the classes that the output has, as far as the file says how many."""
+def check_classes(graph: Graph, samples: Samples, output: str | None, asked: int | None = None) -> None:
+    """Raise DataError when a label is beyond the classes that the output has, as far as the file says how many, or
+    when all training samples are of one class. asked: the classes that the user asked for.
+    """
+    _check_range(graph, samples, output, asked)
+    labels = samples.train.labels
+    if labels is not None and len(labels) and (labels == labels[0]).all():
+        raise DataError(f"one class teaches nothing: every training sample has the label {labels[0]}")
+
+
+def _check_range(graph: Graph, samples: Samples, output: str | None, asked: int | None) -> None:
     from nbcnn.data import check_labels
 
     name = output or graph.output_names()[0]
@@ -75,7 +84,8 @@ def check_classes(graph: Graph, samples: Samples, output: str | None) -> None:
             try:
                 check_labels(part.labels, shape[1])
             except DataError as error:
-                raise DataError(f"{error} (--classes N gives the network a new head)") from None
+                hint = f"--classes {asked} is what was asked for" if asked else "or get a new head with --classes N"
+                raise DataError(f"{error}, {hint}") from None
 
 
 def _open(

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from nbcnn.cli.files import check_writable
-from nbcnn.cli.pictures import picture_options
+from nbcnn.cli.pictures import naming, picture_options
 
 __all__ = ["command"]
 
@@ -111,9 +111,10 @@ def fine_tune(path: Path, data: str, **options: Any) -> Any:
         graph = new_head(model.graph, options["classes"], output=options["output"], seed=options["seed"])
         model = Model(graph, source=model.source)
     flags = {name: options[name] for name in ("size", "mean", "std", "layout", "bgr", "scale")}
-    samples = open_samples(model.graph, data, options["validation"], flags, options["skip_bad"], options["seed"])
+    with naming(path):
+        samples = open_samples(model.graph, data, options["validation"], flags, options["skip_bad"], options["seed"])
     if options["loss"] == "cross_entropy":
-        check_classes(model.graph, samples, options["output"])
+        check_classes(model.graph, samples, options["output"], options["classes"])
     same = ("loss", "output", "train", "freeze", "seed", "patience", "flip", "crop")
     settings = Settings(
         options["epochs"] or 5, options["batch_size"] or 32, optimizer, out, **{name: options[name] for name in same}

@@ -161,7 +161,7 @@ def check_labels(t: np.ndarray, classes: int | Sequence[str]) -> None:
         first = int(bad[0])
         raise DataError(
             f"label {t[first]} of sample {first} is outside 0..{count - 1} ({bad.size} of {t.size} labels are): "
-            f"there are {count} classes, so correct the labels or ask for more classes"
+            f"there are {count} classes, so correct the labels"
         )
 
 

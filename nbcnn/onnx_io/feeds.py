@@ -31,10 +31,14 @@ def make_feeds(
     """Arrays by input name, and the numbers that were guessed for open dimensions (named by symbol, or "input[axis]").
 
     wanted: onnxruntime's input descriptions (name, type, shape). given: the caller's arrays, or None for random ones
-    (standard normal; integers 0 or 1). dims: numbers for symbols. Raises InputError when `given` has the wrong names.
+    (standard normal; integers 0 or 1). dims: numbers for symbols. Raises InputError for wrong names in
+    `given` or `dims`.
     """
     names = [info.name for info in wanted]
+    check_dims(wanted, dims)
     if given is not None:
+        if not isinstance(given, Mapping):
+            raise InputError(f"inputs are arrays by name, such as {{{names[0]!r}: x}}, not a {type(given).__name__}")
         if set(given) != set(names):
             raise InputError(f"the model takes inputs {names}, but {sorted(given)} were given")
         return {name: np.asarray(given[name]) for name in names}, {}
@@ -45,6 +49,15 @@ def make_feeds(
             raise UnsupportedError(f"input {info.name!r} is a {info.type}, for which no random input can be made")
         feeds[info.name] = random_array(rng, np.dtype(DTYPES[info.type]), resolve(info, dims, guesses))
     return feeds, guesses
+
+
+def check_dims(wanted: Sequence[Any], dims: Mapping[str, int]) -> None:
+    """Raise InputError for a symbol that no input has."""
+    symbols = list(dict.fromkeys(dim for info in wanted for dim in info.shape if isinstance(dim, str)))
+    for name in dims:
+        if name not in symbols:
+            known = f"the open ones are {symbols}" if symbols else "the inputs have none with a name"
+            raise InputError(f"no dimension {name!r}; {known}")
 
 
 def resolve(info: Any, dims: Mapping[str, int], guesses: dict[str, int]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, checker
 
-from nbcnn.errors import FileError, ModelError
+from nbcnn.errors import FileError, InputError, ModelError
 
 __all__ = ["Source", "check", "open_model", "reason", "refusal"]
 
@@ -99,6 +99,10 @@ def check(source: Source, label: str) -> None:
 
 def refusal(source: Source) -> str:
     """Why onnx's checker refuses a model, "" when it does not. With a path it looks at external data too."""
+    if not isinstance(source, ModelProto | bytes | str | os.PathLike):
+        raise InputError(
+            f"a model is the path of an ONNX file, the bytes of one, or a ModelProto, not a {type(source).__name__}"
+        )
     try:
         checker.check_model(source if isinstance(source, ModelProto | bytes) else os.fspath(source))
     except Exception as error:  # the checker is C++ and has several kinds of its own

@@ -16,7 +16,7 @@ import numpy as np
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
-from nbcnn.errors import FileError, ModelError
+from nbcnn.errors import FileError, InputError, ModelError
 from nbcnn.graph import Graph
 from nbcnn.onnx_io.exporter import Store, model_proto
 from nbcnn.onnx_io.external import DataFile
@@ -42,6 +42,8 @@ def write_model(graph: Graph, path: str | os.PathLike[str], *, external: bool | 
     An old file at `path` stays whole until the new one is whole and has passed onnx's checker. Raises FileError when
     the file cannot be written, ModelError when the graph is not valid.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"a model is saved to a path, not to a {type(path).__name__}")
     target = Path(path)
     data = DataFile(target.name + ".data")
     if target.exists() and not target.is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nbcnn.data.preprocessing import Preprocessing
-from nbcnn.errors import InputError
+from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Graph, Value
 
 __all__ = ["input_shapes"]
@@ -28,9 +28,17 @@ def input_shapes(
     for name in given:
         if name not in names:
             raise InputError(f"no input {name!r}; this network takes {names}")
-    remembered = Preprocessing.from_metadata(graph.metadata)
-    size = remembered.size if remembered and remembered.size else (PICTURE, PICTURE)
+    size = _remembered_size(graph)
     return {value.name: _shape(value, batch, given.get(value.name), size) for value in graph.inputs}
+
+
+def _remembered_size(graph: Graph) -> tuple[int, int]:
+    """The picture size in the metadata; metadata that cannot be read is no reason not to look at a network."""
+    try:
+        remembered = Preprocessing.from_metadata(graph.metadata)
+    except ModelError:
+        remembered = None
+    return remembered.size if remembered and remembered.size else (PICTURE, PICTURE)
 
 
 def _shape(value: Value, batch: int | None, given: Sequence[int] | None, size: tuple[int, int]) -> tuple[int, ...]:

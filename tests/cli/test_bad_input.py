@@ -11,6 +11,7 @@ from typing import NoReturn
 import numpy as np
 import onnx
 import pytest
+from click.testing import Result
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -103,6 +104,27 @@ def test_wrong_name(fails: Fails, lenet: Path, tmp_path: Path) -> None:
     assert "holds 'a', which is no input; this network takes ['input']" in fails("infer", lenet, tmp_path / "x.npz")
 
 
+def test_wrong_name_of_the_only_array(fails: Fails, lenet: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", picture=np.zeros((1, 1, 8, 8), np.float32))
+    line = fails("infer", lenet, tmp_path / "x.npz")
+    assert "holds 'picture', which is no input; this network takes ['input']" in line
+
+
+def test_unknown_dimension(fails: Fails, lenet: Path) -> None:
+    assert "no dimension 'Q'; the open ones are ['N']" in fails("validate", lenet, "--dims", "Q=2")
+
+
+def test_metadata_that_cannot_be_read(cli: Callable[..., Result], fails: Fails, tmp_path: Path) -> None:
+    """It is in the way only where pictures are to be prepared."""
+    graph, path = graph_of("lenet", size=8), tmp_path / "m.onnx"
+    graph.metadata["nbcnn.mean"] = "a lot"
+    write_model(graph, path)
+    for name in ("summary", "check", "validate"):
+        assert cli(name, path).exit_code == 0
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    assert f"{path}: the metadata nbcnn.mean = 'a lot' cannot be read" in fails("infer", path, tmp_path / "a.png")
+
+
 def test_wrong_number_of_arrays(fails: Fails, lenet: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 1, 8, 8), np.float32))
     line = fails("infer", lenet, tmp_path / "x.npy", tmp_path / "x.npy")
@@ -153,6 +175,17 @@ def test_label_out_of_range_where_the_file_does_not_say(fails: Fails, tmp_path: 
     write_model(graph, tmp_path / "m.onnx")
     np.savez(tmp_path / "d.npz", x=np.zeros((4, 1, 8, 8), np.float32), y=np.array([0, 1, 12, 3]))
     assert "label 12 " in train(fails, tmp_path / "m.onnx", tmp_path / "d.npz", "--validation", 0)
+
+
+def test_label_beyond_the_classes_that_were_asked_for(fails: Fails, lenet: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 1, 8, 8), np.float32), y=np.array([0, 1, 2, 3]))
+    line = train(fails, lenet, tmp_path / "d.npz", "--validation", 0, "--classes", 3)
+    assert "label 3 of sample 3" in line and line.endswith("correct the labels, --classes 3 is what was asked for")
+
+
+def test_one_class(fails: Fails, lenet: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 1, 8, 8), np.float32), y=np.full(4, 7))
+    assert "one class teaches nothing: every training sample has the label 7" in train(fails, lenet, tmp_path / "d.npz")
 
 
 def test_empty_folder(fails: Fails, lenet: Path, tmp_path: Path) -> None:

@@ -104,6 +104,13 @@ def test_guessed_dimensions_are_named(identity_model: Maker) -> None:
         validate(model, None, engine(WEIGHT))
 
 
+def test_unknown_dimensions(linear: Maker) -> None:
+    model = linear()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    with pytest.raises(InputError, match=r"no dimension 'Q'; the open ones are \['N'\]"):
+        validate(model, None, engine(WEIGHT), dims={"Q": 2})
+
+
 def test_inputs_that_cannot_be_made(identity_model: Maker) -> None:
     model = identity_model([helper.make_node("StringNormalizer", ["x"], ["y"])])
     for info in (model.graph.input[0], model.graph.output[0]):
