@@ -137,9 +137,8 @@ class Model:
         """The inputs as arrays, in the network's order; raises InputError for one that does not fit."""
         declared = {v.name: v for v in self.graph.inputs}
         if not isinstance(feeds, Mapping):
-            raise InputError(
-                f"feeds takes arrays by name, {{name: array}}, for the inputs {list(declared)}, not {type(feeds).__name__}"
-            )
+            kind = type(feeds).__name__
+            raise InputError(f"feeds takes arrays by name, such as {{name: x}}, for {list(declared)}, not {kind}")
         for name in feeds:
             if name not in declared:
                 raise InputError(f"no input {name!r}; this network takes {list(declared)}")
