@@ -156,8 +156,14 @@ def weight_grad(
         (*triple(win.size, 1), pitch, packing.run, *triple(win.strides, 1)),
         (images, *triple(win.out, 1), out_pitch),
         (packing.groups, packing.channels, packing.taps),
-        (lines, b.threads),
+        (lines, b.threads, int(_taps_stay_inside(win))),
     )
+
+
+def _taps_stay_inside(win: Window) -> bool:
+    """Whether every tap of every output position meets the picture."""
+    reach = zip(win.out, win.strides, win.kernel, win.dilations, win.size, strict=True)
+    return not any(win.begins) and all((o - 1) * s + (k - 1) * d < n for o, s, k, d, n in reach)
 
 
 def _lines_at_once(win: Window, images: int, packing: Packing) -> int:

@@ -84,22 +84,38 @@ def _grad_tile(acc, row, x, dy, dw, starts, line0, line1, move, source, outer, b
 
 
 @serial
-def _grad_part(acc, row, part, parts, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, lines):
+def _row_starts(scratch, slot, c0, depth, joined, taps, source):
+    """Where each row of a tile lies in x, seen from the pixel: its channel and, where taps are joined, its tap."""
+    _in_d, in_h, in_w, pitch, run, _sd, _sh, _sw = source
+    for r in range(GRAD_ROWS):
+        place = min(c0 + r, depth - 1)
+        start = place
+        if joined:
+            tap = place // run
+            move = (taps[4 * tap] * in_h + taps[4 * tap + 1]) * in_w + taps[4 * tap + 2]
+            start = move * pitch + place % run
+        scratch[slot + r] = start
+
+
+@serial
+def _grad_part(acc, row, part, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, schedule):
     """A share of the tiles of dw; every line of the output is visited, a block of lines at a time."""
     groups, channels, _all = weights
-    run = source[4]
+    lines, parts, joined = schedule
     n, out_d, out_h, out_w, out_pitch = outer
     lanes = simd.lanes(x)
     width = len(row) * lanes
     panels = (channels + width - 1) // width
-    tap_count = taps.size // 4
-    tiles = (run + GRAD_ROWS - 1) // GRAD_ROWS
-    total = groups * panels * tap_count * tiles
+    # Taps that are visited one after the other, and rows of dw in each visit.
+    visits = 1 if joined else taps.size // 4
+    depth = taps.size // 4 * source[4] // visits
+    tiles = (depth + GRAD_ROWS - 1) // GRAD_ROWS
+    total = groups * panels * visits * tiles
     first, last = total * part // parts, total * (part + 1) // parts
     spot = thread * GRAD_ROWS * PANEL_VECS * lanes
     slot = thread * 16
     packed_at = thread * lines * out_w * PANEL_VECS * lanes * PACKED_PANELS
-    end_panel = (last - 1) // tiles // tap_count + 1
+    end_panel = (last - 1) // tiles // visits + 1
     all_lines = n * out_d * out_h
     for line0 in range(0, all_lines, lines):
         line1 = min(line0 + lines, all_lines)
@@ -107,22 +123,38 @@ def _grad_part(acc, row, part, parts, x, dy, dw, taps, scratch, spill, packed, t
         panel0 = panel1 = 0
         for item in range(first, last):
             c0 = item % tiles * GRAD_ROWS
-            tap = item // tiles % tap_count
-            panel = item // tiles // tap_count
+            tap = item // tiles % visits
+            panel = item // tiles // visits
             if panel >= panel1:
                 panel0, panel1 = panel, min(panel + PACKED_PANELS, end_panel)
                 _pack_dy(row, dy, packed, packed_at, line0 * out_w, pixels, out_pitch, channels, panels, panel0, panel1)
             panel_at = packed_at + (panel - panel0) * pixels * width
-            for r in range(GRAD_ROWS):
-                scratch[slot + r] = min(c0 + r, run - 1)
-            rows = min(GRAD_ROWS, run - c0)
-            move = (taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2])
-            place = ((panel * tap_count + taps[4 * tap + 3]) * run + c0) * width
+            _row_starts(scratch, slot, c0, depth, joined, taps, source)
+            rows = min(GRAD_ROWS, depth - c0)
+            apart = 0 if joined else 1
+            move = (apart * taps[4 * tap], apart * taps[4 * tap + 1], apart * taps[4 * tap + 2])
+            place = ((panel * visits + taps[4 * tap + 3]) * depth + c0) * width
             starts = tile.starts(acc, row, scratch, slot)
+            base = panel // panels * source[4]
             _grad_tile(
-                acc, row, x, packed, dw, starts, line0, line1, move, source, outer, panel // panels * run, panel_at,
-                place, spill, spot, rows,
-            )  # fmt: skip
+                acc,
+                row,
+                x,
+                packed,
+                dw,
+                starts,
+                line0,
+                line1,
+                move,
+                source,
+                outer,
+                base,
+                panel_at,
+                place,
+                spill,
+                spot,
+                rows,
+            )
 
 
 @kernel
@@ -130,37 +162,22 @@ def conv_weight_grad(x, dy, dw, taps, scratch, spill, packed, source, outer, wei
     """dw[tap, c, o] = sum over pixels of x[pixel moved by the tap, c] * dy[pixel, o], packed as the weights are.
 
     x, dy: activations, channels last. taps, source, weights: as in conv_gather's forward call. outer: (n, d, h, w,
-    pitch) of dy. schedule: (lines of the output in a block, shares of dw that run in parallel). scratch (16
-    integers), spill (a tile), packed (PACKED_PANELS panels of a block of lines): for each thread. Each element of dw
-    is summed by one thread in an order that depends on neither number of threads nor shares.
+    pitch) of dy. schedule: (lines of the output in a block, shares of dw that run in parallel, 1 if no tap ever falls
+    off the picture and they are numbered in order: then tiles span taps). scratch (16 integers), spill (a tile), packed
+    (PACKED_PANELS panels of a block of lines): for each thread. Each element of dw is summed by one thread in an order
+    that depends on neither number of threads nor shares.
     """
-    lines, parts = schedule
     lanes = simd.lanes(x)
-    for index in prange(parts):
+    for index in prange(schedule[1]):
         part = np.int64(index)
         thread = get_thread_id()
         if weights[1] <= lanes:
             acc, row = tile.zeros(x, GRAD_ROWS, 1), tile.zeros(x, 1, 1)
             _grad_part(
-                acc, row, part, parts, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, lines
+                acc, row, part, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, schedule
             )
         else:
             wide, wide_row = tile.zeros(x, GRAD_ROWS, PANEL_VECS), tile.zeros(x, 1, PANEL_VECS)
             _grad_part(
-                wide,
-                wide_row,
-                part,
-                parts,
-                x,
-                dy,
-                dw,
-                taps,
-                scratch,
-                spill,
-                packed,
-                thread,
-                source,
-                outer,
-                weights,
-                lines,
+                wide, wide_row, part, x, dy, dw, taps, scratch, spill, packed, thread, source, outer, weights, schedule
             )
