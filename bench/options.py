@@ -70,6 +70,6 @@ def ceiling(machine: dict[str, Any]) -> float | None:
 
 def finish(args: argparse.Namespace, machine: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Write the report, and say where."""
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k != "run"}
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in ("run", "out", "data")}
     path = save(args.out, {"benchmark": args.benchmark, "machine": machine, "settings": settings, "rows": rows})
     print(f"\nreport: {path}")
