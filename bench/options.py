@@ -70,6 +70,7 @@ def ceiling(machine: dict[str, Any]) -> float | None:
 
 def finish(args: argparse.Namespace, machine: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Write the report, and say where."""
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in ("run", "out", "data")}
+    left_out = ("run", "out", "data")  # nothing of where things lie on this machine
+    settings = {name: value for name, value in vars(args).items() if name not in left_out}
     path = save(args.out, {"benchmark": args.benchmark, "machine": machine, "settings": settings, "rows": rows})
     print(f"\nreport: {path}")
