@@ -165,7 +165,7 @@ def test_dropout_removed() -> None:
 def test_check_and_train_say_it(cli: Cli, tmp_path: Path) -> None:
     model = real("models/mobilenet-v2/mobilenet-v2.onnx")
     assert "note: its batch norm was folded into its convolutions (depthwise" in cli("check", model).stderr
-    np.savez(tmp_path / "d.npz", x=np.zeros((1, 3, 224, 224), np.float32), y=np.zeros(1, np.int64))
+    np.savez(tmp_path / "d.npz", x=np.zeros((2, 3, 224, 224), np.float32), y=np.arange(2))
     result = cli("train", model, "--data", tmp_path / "d.npz", "--epochs", 1, "--out", tmp_path / "out.onnx")
     assert "note: its batch norm was folded into its convolutions (depthwise" in result.stderr, result.output
 
