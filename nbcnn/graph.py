@@ -19,10 +19,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Dim", "Graph", "Node", "Value"]
+__all__ = ["Dim", "Graph", "Node", "Value", "is_float"]
 
 Dim = int | str | None
 """One dimension: a number, a symbol such as "N", or None when nothing is known."""
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """float16, bfloat16, float32 or float64."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbcnn.errors import InputError
-from nbcnn.graph import Dim, Graph, Value
+from nbcnn.graph import Dim, Graph, Value, is_float
 from nbcnn.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ class Port:
     name: str
     dtype: str
     shape: tuple[Dim, ...] | None
-
-
-def is_float(dtype: np.dtype) -> bool:
-    """float16, bfloat16, float32 or float64."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
 class Model:

@@ -11,7 +11,7 @@ from collections.abc import Container, Sequence
 from fnmatch import fnmatchcase
 
 from nbcnn.errors import InputError
-from nbcnn.graph import Graph, Node
+from nbcnn.graph import Graph, Node, is_float
 from nbcnn.ops import REGISTRY
 
 __all__ = ["is_frozen", "matches", "settle", "trainable", "untie"]
@@ -56,9 +56,7 @@ def trainable(graph: Graph, train: Sequence[str] = (), freeze: Sequence[str] = (
     leave alone. Running statistics are not trained, whatever `train` says. Raises InputError for a pattern that fits
     nothing, or nothing that can be trained.
     """
-    floats = {
-        name for name, array in graph.initializers.items() if array.dtype.kind == "f" or array.dtype.name == "bfloat16"
-    }
+    floats = {name for name, array in graph.initializers.items() if is_float(array.dtype)}
     names = floats | {called(n) for n in graph.nodes}
     for pattern in (*train, *freeze):
         if not any(fnmatchcase(name, pattern) for name in names):

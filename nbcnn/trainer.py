@@ -13,8 +13,8 @@ import numpy as np
 
 from nbcnn.arguments import check_count
 from nbcnn.errors import DataError, InputError, TrainingError
-from nbcnn.graph import Value
-from nbcnn.model import Model, is_float
+from nbcnn.graph import Value, is_float
+from nbcnn.model import Model
 from nbcnn.optim import SGD, Optimizer
 from nbcnn.progress import Clock, Epoch, History, Progress, interrupts
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
-from nbcnn.graph import Graph, Node, Value
+from nbcnn.graph import Graph, Node, Value, is_float
 from nbcnn.ops import REGISTRY, Facts, lookup
 
 __all__ = ["Mode", "Sweep", "specialize", "unsupported"]
@@ -28,11 +28,6 @@ class Mode:
 
     train: bool = False
     frozen: Callable[[Node], bool] = lambda node: False
-
-
-def is_float(dtype: np.dtype) -> bool:
-    """float16, bfloat16, float32 or float64."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
 def compute_dtype(stored: np.dtype, dtype: np.dtype) -> np.dtype:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nbcnn.autodiff import Backward
 from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
-from nbcnn.graph import Graph, Node, Value
+from nbcnn.graph import Graph, Node, Value, is_float
 from nbcnn.model import Model
 from nbcnn.ops import REGISTRY, lookup
 from nbcnn.passes.specialize import Mode, Sweep, specialize
@@ -79,9 +79,9 @@ def _check_running(graph: Graph, feeds: Feeds, dtype: np.dtype, answers: dict[in
     lowered = Graph(opset=dict(graph.opset))
     sweep = Sweep(graph, lowered, dtype, Mode())
     for name, array in graph.initializers.items():
-        sweep.constant(name, array, weight=array.dtype.kind == "f" or array.dtype.name == "bfloat16")
+        sweep.constant(name, array, weight=is_float(array.dtype))
     for name, (shape, kind) in feeds.items():
-        lowered.values[name] = Value(name, dtype if kind.kind == "f" or kind.name == "bfloat16" else kind, shape)
+        lowered.values[name] = Value(name, dtype if is_float(kind) else kind, shape)
     copy = graph.copy()
     originals = {id(twin): node for twin, node in zip(copy.nodes, graph.nodes, strict=True)}
     copy.sort()

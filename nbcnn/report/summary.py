@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nbcnn.graph import Graph, Node, Value
+from nbcnn.graph import Graph, Node, Value, is_float
 from nbcnn.lower import lower_for_inference, lower_for_training
 from nbcnn.passes.specialize import Mode, specialize
 from nbcnn.report.arithmetic import dropped_borders, multiply_adds
@@ -142,7 +142,7 @@ class _Weights:
 
     def __init__(self, graph: Graph, trained: Sequence[str]) -> None:
         self.trained = set(trained)
-        self.left = {n: a for n, a in graph.initializers.items() if a.dtype.kind == "f" or a.dtype.name == "bfloat16"}
+        self.left = {n: a for n, a in graph.initializers.items() if is_float(a.dtype)}
         self.carried = {name: name for name in graph.initializers}
         for node in graph.nodes:
             if node.op in CARRIERS and node.inputs[0] in self.carried:
