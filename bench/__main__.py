@@ -6,7 +6,7 @@ import argparse
 import sys
 from importlib import import_module
 
-from bench.agreement import Disagreement
+from nbcnn.report.agreement import Disagreement
 
 BENCHMARKS = {
     "models": "inference of whole networks beside onnxruntime",

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.agreement import Disagreement
 from bench.options import add_data, add_out, data_folder, finish, start
-from bench.peers import session
 from bench.report import table
 from bench.results import CIFAR_MEAN, CIFAR_STD
 from nbcnn.api import load
@@ -22,6 +20,8 @@ from nbcnn.graph import Graph
 from nbcnn.init import he_normal
 from nbcnn.model import Model
 from nbcnn.optim import SGD
+from nbcnn.report.agreement import Disagreement
+from nbcnn.report.peer import session
 from nbcnn.surgery import new_head
 from nbcnn.trainer import Epoch, Trainer
 

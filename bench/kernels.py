@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.agreement import agree
 from bench.layers import DIRECTIONS, BoundLayer, Layer, layers_of
 from bench.networks import SHAPES, build
 from bench.options import add_timing, ceiling, finish, plan_of, start
 from bench.report import table
-from bench.timing import Plan, Side, compare
+from nbcnn.report.agreement import agree
+from nbcnn.report.timing import Plan, Side, compare
 
 __all__ = ["configure", "run"]
 

@@ -6,17 +6,16 @@ Each side is measured in processes of its own, three times; the middle one count
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from bench.machine import ROOT
-from bench.networks import build, onnx_file
+import numpy as np
+
+from bench.networks import build, inputs, onnx_file
 from bench.options import add_out, finish, start
 from bench.report import table
+from nbcnn.report.probe import measure_apart
 
 __all__ = ["configure", "run"]
 
@@ -37,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         model = build(name)
         weights = sum(array.nbytes for array in model.graph.initializers.values())
         with onnx_file(model) as path:
-            rows.append({"network": name, "weights_bytes": weights, **one(path, args.threads, args.processes)})
+            found = one(path, args.threads, args.processes, {"input": inputs(name, 1)})
+            rows.append({"network": name, "weights_bytes": weights, **found})
         del model
     columns = ["network", "weights MB"]
     columns += [f"{side} {key}" for side in ("nbcnn", "onnxruntime") for key in ("MB", "loaded", "needed")]
@@ -49,22 +49,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def one(path: Path, threads: int, processes: int) -> dict[str, Any]:
+def one(path: Path, threads: int, processes: int, feeds: dict[str, np.ndarray]) -> dict[str, Any]:
     """All measurements of both sides, the sides in turn."""
     found: dict[str, list[dict[str, int]]] = {"nbcnn": [], "onnxruntime": []}
     for _ in range(processes):
         for side, measured in found.items():
-            measured.append(probe(side, path, threads))
+            answer = measure_apart(side, path, threads, feeds)
+            if answer is None:
+                raise SystemExit("resident memory is read from /proc, which only Linux has")
+            measured.append(answer)
     ours, theirs = (statistics.median(m["added"] for m in measured) for measured in found.values())
     return {"measurements": found, "ratio": ours / theirs}
-
-
-def probe(side: str, path: Path, threads: int) -> dict[str, int]:
-    """bench.probe's answer from a new process."""
-    command = [sys.executable, "-m", "bench.probe", side, str(path), "--threads", str(threads)]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    answer: dict[str, int] = json.loads(done.stdout)
-    return answer
 
 
 def cells(row: dict[str, Any]) -> list[Any]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bench.agreement import agree
 from bench.networks import SHAPES, build, flops, inputs, onnx_file
 from bench.options import add_timing, ceiling, finish, plan_of, start
-from bench.peers import session
 from bench.report import table
-from bench.timing import Comparison, Plan, Side, compare
+from nbcnn.report.agreement import agree
+from nbcnn.report.peer import session
+from nbcnn.report.timing import Comparison, Plan, Side, compare
 
 __all__ = ["COLUMNS", "configure", "run"]
 

@@ -7,11 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bench.machine import ROOT, describe, heading, usable_cores
-from bench.report import save
-from bench.timing import Plan
+from nbcnn.report.machine import describe, heading, usable_cores
+from nbcnn.report.timing import Plan
+from nbcnn.report.write import write_json
 
-__all__ = ["add_data", "add_out", "add_timing", "data_folder", "finish", "plan_of", "start"]
+__all__ = ["ROOT", "add_data", "add_out", "add_timing", "data_folder", "finish", "plan_of", "start"]
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def add_out(parser: argparse.ArgumentParser, name: str) -> None:
@@ -72,5 +74,5 @@ def finish(args: argparse.Namespace, machine: dict[str, Any], rows: list[dict[st
     """Write the report, and say where."""
     left_out = ("run", "out", "data")  # nothing of where things lie on this machine
     settings = {name: value for name, value in vars(args).items() if name not in left_out}
-    path = save(args.out, {"benchmark": args.benchmark, "machine": machine, "settings": settings, "rows": rows})
+    path = write_json(args.out, {"benchmark": args.benchmark, "machine": machine, "settings": settings, "rows": rows})
     print(f"\nreport: {path}")

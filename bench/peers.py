@@ -1,33 +1,18 @@
-"""The other sides: onnxruntime for inference, PyTorch for training steps. Both run at their defaults, on as many
-threads as ours.
+"""The other side of training steps, PyTorch, at its defaults and on as many threads as ours. That of inference is in
+nbcnn/report/peer.py.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    import onnxruntime
     from torch import nn
 
-__all__ = ["TorchStep", "session", "torch_module"]
-
-
-def session(model: str | os.PathLike[str] | bytes, threads: int) -> onnxruntime.InferenceSession:
-    """An onnxruntime CPU session: default options (all graph optimizations are on by default), `threads` threads in an
-    operator.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    source = model if isinstance(model, bytes) else os.fspath(model)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+__all__ = ["TorchStep", "torch_module"]
 
 
 def torch_module(name: str, weights: Mapping[str, np.ndarray]) -> nn.Module:

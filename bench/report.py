@@ -1,13 +1,11 @@
-"""Tables for the terminal and JSON for the files that keep a run."""
+"""Tables for the terminal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-__all__ = ["save", "table"]
+__all__ = ["table"]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -36,11 +34,3 @@ def _text(cell: Any) -> str:
     if isinstance(cell, float):
         return f"{cell:.3f}" if 0.01 <= abs(cell) < 10 else f"{cell:.4g}" if abs(cell) < 1e4 else f"{cell:.0f}"
     return str(cell)
-
-
-def save(path: str | Path, content: dict[str, Any]) -> Path:
-    """Write a report as JSON; folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return path

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.options import add_data, add_out, data_folder, finish, start
-from bench.peers import session
 from bench.report import table
 from nbcnn.api import load
 from nbcnn.data import Preprocessing, decode_picture
 from nbcnn.errors import NbcnnError
+from nbcnn.report.peer import session
 
 __all__ = ["CIFAR_MEAN", "CIFAR_STD", "Result", "configure", "run"]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.agreement import agree_scalar
 from bench.models import OURS, ratios, summary, times
 from bench.networks import SHAPES, build, flops, inputs, labels
 from bench.options import add_timing, ceiling, finish, plan_of, start
 from bench.peers import TorchStep
 from bench.report import table
-from bench.timing import Plan, Side, compare
+from nbcnn.report.agreement import agree_scalar
+from nbcnn.report.timing import Plan, Side, compare
 
 __all__ = ["configure", "run"]
 

@@ -10,8 +10,8 @@ from bench import __main__ as command
 from bench.finetune import from_scratch
 from bench.layers import Layer, layers_of
 from bench.networks import build, flops, inputs
-from bench.probe import resident_bytes
 from nbcnn import zoo
+from nbcnn.report.probe import resident_bytes
 
 
 def test_flops_of_vgg16_are_those_of_its_paper_sizes() -> None:

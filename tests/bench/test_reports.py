@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import machine
-from bench.agreement import Disagreement, agree, agree_scalar
-from bench.report import save, table
+from bench.report import table
+from nbcnn.report import machine
+from nbcnn.report.agreement import Disagreement, agree, agree_scalar
+from nbcnn.report.write import write_json
 
 
 def test_table_aligns_texts_left_and_numbers_right() -> None:
@@ -27,7 +28,7 @@ def test_table_without_rows() -> None:
 
 
 def test_report_is_json_in_a_folder_that_is_made(tmp_path: Path) -> None:
-    path = save(tmp_path / "new" / "report.json", {"rows": [1.5, None]})
+    path = write_json(tmp_path / "new" / "report.json", {"rows": [1.5, None]})
     assert json.loads(path.read_text(encoding="utf-8")) == {"rows": [1.5, None]}
 
 
@@ -66,7 +67,7 @@ def test_scalars_that_differ_fail_loudly(ours: float) -> None:
 
 
 def test_ceilings_are_measured() -> None:
-    from bench.ceiling import fma_gflops, triad_gbytes
+    from nbcnn.report.ceiling import fma_gflops, triad_gbytes
 
     assert 0.1 < fma_gflops(1, steps=10_000, repeats=1) < 10_000
     assert 0.01 < triad_gbytes(1, megabytes=1, repeats=1) < 10_000

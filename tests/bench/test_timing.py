@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.timing import Comparison, Plan, Side, Timing, compare
+from nbcnn.report.timing import Comparison, Plan, Side, Timing, compare
 
 
 class FakeClock:

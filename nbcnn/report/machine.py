@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["commit", "cpu_model", "describe", "heading"]
+__all__ = ["commit", "cpu_model", "describe", "heading", "usable_cores"]
 
-PACKAGES = ("numba", "llvmlite", "numpy", "onnx", "onnxruntime", "torch")
-ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("nbcnn", "numba", "llvmlite", "numpy", "onnx", "onnxruntime", "torch")
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def cpu_model() -> str:
@@ -28,8 +28,12 @@ def cpu_model() -> str:
 
 
 def commit() -> str:
-    """The git commit of this tree, with "+" where files differ from it; "unknown" outside a repository."""
+    """The git commit of nbcnn's sources, with "+" where files differ from it; "unknown" where they are not in git.
+
+    An installed package may lie inside somebody's repository, whose commit would say nothing: git must know the file.
+    """
     try:
+        _git("ls-files", "--error-unmatch", "__init__.py")
         found = _git("rev-parse", "--short=12", "HEAD")
         return found + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
@@ -37,7 +41,7 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(["git", *arguments], cwd=PACKAGE, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 
@@ -67,7 +71,7 @@ def describe(threads: int, ceilings: bool = True) -> dict[str, Any]:
     fma: dict[str, float] = {}
     triad: dict[str, float] = {}
     if ceilings:
-        from bench.ceiling import fma_gflops, triad_gbytes
+        from nbcnn.report.ceiling import fma_gflops, triad_gbytes
 
         for count in sorted({1, threads}):
             fma[str(count)] = fma_gflops(count)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from nbcnn.errors import NbcnnError
+
 __all__ = ["Disagreement", "agree", "agree_scalar"]
 
 TOLERANCE = 1e-3
@@ -12,7 +14,7 @@ tap.
 """
 
 
-class Disagreement(Exception):
+class Disagreement(NbcnnError):
     """Two sides that should compute the same do not; their timings would mean nothing."""
 
 

@@ -1,0 +1,56 @@
+"""What this machine can do at most: fused multiply-adds on registers, and memory traffic. Shares are taken of these
+figures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+__all__ = ["fma_gflops", "triad_gbytes"]
+
+REPEATS = 7
+BLOCK = 1 << 16
+"""Elements of an array that one task of the triad goes through."""
+
+
+def fma_gflops(count: int, steps: int = 2_000_000, repeats: int = REPEATS) -> float:
+    """GFLOP/s of fused multiply-adds (two operations each) on registers, in float32 with `count` threads."""
+    from nbcnn.kernels.cpu import threads
+    from nbcnn.kernels.cpu.ceiling import CHAINS, fma_chains
+    from nbcnn.kernels.cpu.width import WIDTH_BYTES
+
+    threads.use(count)
+    width = WIDTH_BYTES // 4
+    x = np.repeat(np.linspace(0.5, 0.8, CHAINS + 2, dtype=np.float32), width)
+    y = np.empty(count * width, np.float32)
+    seconds = _fastest(lambda: fma_chains(x, y, count, steps), repeats)
+    return 2.0 * CHAINS * width * steps * count / seconds / 1e9
+
+
+def triad_gbytes(count: int, megabytes: int = 128, repeats: int = REPEATS) -> float:
+    """GB/s of a = b + s * c over arrays of so many megabytes each, with `count` threads; two reads and one write are
+    counted.
+    """
+    from nbcnn.kernels.cpu import threads
+    from nbcnn.kernels.cpu.ceiling import triad
+
+    threads.use(count)
+    size = megabytes * (1 << 20) // 4 // BLOCK * BLOCK
+    a, b, c = (np.ones(size, np.float32) for _ in range(3))
+    scale = np.float32(2)
+    seconds = _fastest(lambda: triad(a, b, c, scale, BLOCK), repeats)
+    return 3 * a.nbytes / seconds / 1e9
+
+
+def _fastest(call: Callable[[], None], repeats: int) -> float:
+    """Seconds of the fastest call: a ceiling is what was reached once, whatever else ran meanwhile."""
+    call()
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best

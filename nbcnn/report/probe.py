@@ -1,0 +1,133 @@
+"""Memory of one side in a process of its own: `python -m nbcnn.report.probe SIDE MODEL.onnx --threads N --input
+NAME=TYPE:1,3,224,224`, with a side of SIDES.
+
+The network is loaded and run once and dropped again, so that kernels, libraries and thread stacks are there already,
+and what is free is given back to the system. Then the anonymous resident memory (RssAnon of /proc/self/status; Linux
+only) is read, the network loaded and run three times, and read again, with nothing given back that the side keeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["SIDES", "main", "measure_apart", "resident_bytes"]
+
+RUNS = 3
+Feeds = Mapping[str, np.ndarray]
+
+
+def resident_bytes() -> int:
+    """RssAnon of this process: memory that no file backs. Raises OSError elsewhere than on Linux."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status has no RssAnon")
+
+
+def measure_apart(side: str, path: Path, threads: int, feeds: Feeds) -> dict[str, int] | None:
+    """`measure` in a new process, for inputs like these; None elsewhere than on Linux.
+
+    Raises RuntimeError with what the process said, when it fails.
+    """
+    if sys.platform != "linux":
+        return None
+    command = [sys.executable, "-m", "nbcnn.report.probe", side, str(path), "--threads", str(threads)]
+    for name, array in feeds.items():
+        command += ["--input", f"{name}={array.dtype.name}:{','.join(map(str, array.shape))}"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
+    answer: dict[str, int] = json.loads(done.stdout)
+    return answer
+
+
+def _nbcnn(path: str, threads: int) -> Callable[[Feeds], Any]:
+    from nbcnn.api import load, set_num_threads
+
+    set_num_threads(threads)
+    model = load(path)
+    return lambda feeds: model.run(None, feeds)
+
+
+def _onnxruntime(path: str, threads: int) -> Callable[[Feeds], Any]:
+    from nbcnn.report.peer import session
+
+    peer = session(path, threads)
+    return lambda feeds: peer.run(None, dict(feeds))
+
+
+def _training(path: str, threads: int) -> Callable[[Feeds], Any]:
+    from nbcnn.api import load, set_num_threads
+    from nbcnn.report.step import RandomStep
+
+    set_num_threads(threads)
+    model = load(path)
+    steps: list[RandomStep] = []  # made by the first call, which gives the shapes
+
+    def run(feeds: Feeds) -> float:
+        if not steps:
+            steps.append(RandomStep(model, feeds))
+        return steps[0]()
+
+    return run
+
+
+SIDES = {"nbcnn": _nbcnn, "onnxruntime": _onnxruntime, "training": _training}
+"""Name -> what loads a network and gives the call that runs it; "training" is a step of ours."""
+
+
+def settle() -> None:
+    """Give free memory back to the system, so that it is not counted, nor taken again unseen."""
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def measure(side: str, path: str, threads: int, feeds: Feeds) -> dict[str, int]:
+    """Bytes before, added by loading, added by loading and running, and of that once trimmed."""
+    network = SIDES[side](path, threads)
+    network(feeds)
+    del network
+    settle()
+    before = resident_bytes()
+    network = SIDES[side](path, threads)
+    loaded = resident_bytes()
+    for _ in range(RUNS):
+        network(feeds)
+    after = resident_bytes()
+    settle()
+    return {"before": before, "loaded": loaded - before, "added": after - before, "needed": resident_bytes() - before}
+
+
+def _input(text: str) -> tuple[str, np.ndarray]:
+    """An array for NAME=TYPE:1,3,224,224: ones, or for floats numbers from a seed."""
+    name, _, declared = text.rpartition("=")
+    kind, _, dims = declared.partition(":")
+    shape = tuple(int(n) for n in dims.split(",")) if dims else ()
+    if np.dtype(kind).kind == "f":
+        return name, np.random.default_rng(0).standard_normal(shape).astype(kind)
+    return name, np.ones(shape, kind)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m nbcnn.report.probe", description=__doc__)
+    parser.add_argument("side", choices=sorted(SIDES))
+    parser.add_argument("path")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--input", type=_input, action="append", required=True, metavar="NAME=TYPE:1,3,224,224")
+    args = parser.parse_args()
+    print(json.dumps(measure(args.side, args.path, args.threads, dict(args.input))))
+
+
+if __name__ == "__main__":
+    main()
