@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter_ns
+
 from nbcnn.kernels.cpu.threads import exclusive, use
 from nbcnn.plan import Plan
 from nbcnn.threads import get_num_threads
 
-__all__ = ["execute"]
+__all__ = ["Record", "execute", "recording"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """When the steps of one `execute` began. start: the first step. stamps: nanoseconds, one before each step and one
+    at the end.
+    """
+
+    plan: Plan
+    start: int
+    stamps: list[int]
+
+
+_records: list[Record] | None = None
 
 
 def execute(plan: Plan, start: int = 0, stop: int | None = None) -> None:
@@ -19,5 +38,32 @@ def execute(plan: Plan, start: int = 0, stop: int | None = None) -> None:
         if start == 0:
             for item in plan.prepared:
                 item.refresh()
+        if _records is not None:
+            _records.append(_recorded(plan, start, stop))
+            return
         for kernel, args in plan.steps[start:stop]:
             kernel(*args)
+
+
+def _recorded(plan: Plan, start: int, stop: int | None) -> Record:
+    """The same walk, with a look at the clock between the steps."""
+    stamps = [perf_counter_ns()]
+    for kernel, args in plan.steps[start:stop]:
+        kernel(*args)
+        stamps.append(perf_counter_ns())
+    return Record(plan, start, stamps)
+
+
+@contextmanager
+def recording() -> Iterator[list[Record]]:
+    """While this lasts, everything that is executed in this process leaves a Record in the list. For reports; one at a
+    time.
+    """
+    global _records  # noqa: PLW0603 (a switch for the whole process, so that the loop above pays one look at it)
+    if _records is not None:
+        raise RuntimeError("a recording is under way already")
+    _records = records = []
+    try:
+        yield records
+    finally:
+        _records = None
