@@ -62,7 +62,8 @@ def recording() -> Iterator[list[Record]]:
     global _records  # noqa: PLW0603 (a switch for the whole process, so that the loop above pays one look at it)
     if _records is not None:
         raise RuntimeError("a recording is under way already")
-    _records = records = []
+    records: list[Record] = []
+    _records = records
     try:
         yield records
     finally:
