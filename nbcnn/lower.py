@@ -8,6 +8,7 @@ import numpy as np
 
 from nbcnn.graph import Graph
 from nbcnn.parameter import Parameter
+from nbcnn.passes.affine import absorb_affine
 from nbcnn.passes.decompose import decompose
 from nbcnn.passes.eliminate import eliminate
 from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
@@ -32,6 +33,7 @@ def lower_for_inference(
     graph = specialize(source, feeds, dtype, outputs)
     decompose(graph)
     eliminate(graph)
+    absorb_affine(graph)
     fold_batch_norm(graph)
     fuse_epilogues(graph)
     choose_layouts(graph)
