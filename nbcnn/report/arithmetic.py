@@ -1,65 +1,181 @@
-"""Arithmetic of one node: how many multiply-adds it takes, and which pixels its stride leaves out."""
+"""Arithmetic of one node: what it computes and what it must move.
+
+Counted is what the operator's definition asks for, whatever algorithm computes it: a Winograd convolution has the
+operations of the direct one, and may so pass the machine's ceiling.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import prod
 
-from nbcnn.geometry import window
 from nbcnn.graph import Node, Value
 
-__all__ = ["dropped_borders", "multiply_adds"]
+__all__ = ["Work", "group_of", "multiply_adds", "work"]
 
-WINDOWS = ("Conv", "MaxPool", "AveragePool", "LpPool")
+Values = Mapping[str, Value]
 
 
-def multiply_adds(node: Node, values: Mapping[str, Value]) -> int:
-    """Products of the node's forward pass, each with its addition; padding is counted as if it were pixels.
+@dataclass(frozen=True)
+class Work:
+    """flops: floating-point operations, a multiply-add as two. bytes: every input, weight and output once."""
 
-    node: of a lowered graph, before it is packed. 0 for everything but convolutions and matrix products.
+    flops: int
+    bytes: int
+
+    @property
+    def intensity(self) -> float:
+        """Operations for each byte."""
+        return self.flops / self.bytes if self.bytes else 0.0
+
+
+@dataclass(frozen=True)
+class _Product:
+    """macs: products, each with its addition. weights: elements of the weight, without the padding of its panels."""
+
+    macs: int
+    weights: int
+
+
+def multiply_adds(node: Node, values: Values) -> int:
+    """Products of the node, each with its addition; padding is counted as if it were pixels.
+
+    node: of a lowered graph. 0 for everything but convolutions, matrix products and their gradients.
     """
-    if node.op == "Conv":
-        return values[node.outputs[0]].size * prod(values[node.inputs[1]].dims[1:])
-    if node.op == "ConvTranspose":
-        return values[node.inputs[0]].size * prod(values[node.inputs[1]].dims[1:])
-    if node.op == "Gemm":
-        depth = values[node.inputs[0]].dims[0 if node.attrs.get("transA") else 1]
-        return values[node.outputs[0]].size * depth
-    if node.op == "MatMul":
-        return values[node.outputs[0]].size * values[node.inputs[0]].dims[-1]
-    return 0
+    found = _product(node, values)
+    return found.macs if found else 0
 
 
-def dropped_borders(node: Node, values: Mapping[str, Value]) -> str:
-    """Which pixels at the end of each axis no window reads, because the stride does not fit; "" when all are read.
+def work(node: Node, values: Values) -> Work:
+    """Operations and unavoidable bytes of a lowered graph's node, forward or backward."""
+    product = _product(node, values)
+    operations = 2 * product.macs if product else _operations(node, values)
+    names = dict.fromkeys(filter(None, (*node.inputs, *node.outputs)))
+    moved = sum(_bytes(values[name], product) for name in names)
+    if node.attrs.get("effect"):  # what it updates, a parameter and its states, is written too
+        moved += sum(_bytes(values[name], None) for name in (*node.inputs[:1], *node.inputs[2:-1]))
+    return Work(operations, moved)
 
-    node: of the source graph, with ONNX's attributes. ONNX rounds the output's size down, or up with ceil_mode, and
-    says nothing.
+
+def _bytes(value: Value, product: _Product | None) -> int:
+    assert value.dtype is not None
+    elements = product.weights if product and value.layout == "packed" else value.size
+    return elements * value.dtype.itemsize
+
+
+# --- products
+
+
+def _product(node: Node, values: Values) -> _Product | None:
+    rule = PRODUCTS.get(node.op)
+    return rule(node, values) if rule else None
+
+
+def _convolution(small: int, wide: int, kernel_of: tuple[str, int]) -> Callable[[Node, Values], _Product]:
+    """The rule for an operator where every element of one array meets a window of another.
+
+    small: where the array of elements lies among inputs (from 0) and outputs (-1); wide: the array of windows.
+    kernel_of: "inputs" or "outputs", and an index: the weight, whose shape is read where it is not packed yet.
     """
-    if node.op not in WINDOWS or node.inputs[0] not in values:
-        return ""
-    size, attrs = values[node.inputs[0]].dims[2:], node.attrs
-    kernel = values[node.inputs[1]].dims[2:] if node.op == "Conv" else tuple(attrs["kernel_shape"])
-    win = window(
-        size,
-        kernel,
-        attrs.get("strides"),
-        attrs.get("pads"),
-        attrs.get("dilations"),
-        attrs.get("auto_pad", "NOTSET"),
-        bool(attrs.get("ceil_mode", 0)),
-    )
-    texts = []
-    for axis in range(len(size)):
-        end = (win.out[axis] - 1) * win.strides[axis] + (win.kernel[axis] - 1) * win.dilations[axis] + 1
-        left = size[axis] - (end - win.begins[axis])
-        if left > 0:
-            texts.append(f"the last {left} of {size[axis]} {_axis_name(axis, len(size))}")
-    if not texts:
-        return ""
-    strides = "x".join(map(str, win.strides)) if len(set(win.strides)) > 1 else str(win.strides[0])
-    return f"{' and '.join(texts)} not read: stride {strides} does not fit"
+
+    def rule(node: Node, values: Values) -> _Product:
+        element, window_of = (values[(node.inputs + node.outputs[:1])[slot]] for slot in (small, wide))
+        side, slot = kernel_of
+        kernel = node.attrs["kernel"] if "kernel" in node.attrs else values[getattr(node, side)[slot]].dims[2:]
+        taps = window_of.dims[1] // node.attrs.get("group", 1) * prod(kernel)
+        return _Product(element.size * taps, element.dims[1] * taps)
+
+    return rule
 
 
-def _axis_name(axis: int, rank: int) -> str:
-    return {1: ("pixels",), 2: ("rows", "columns"), 3: ("slices", "rows", "columns")}[rank][axis]
+def _gemm(node: Node, values: Values) -> _Product:
+    a, y = values[node.inputs[0]], values[node.outputs[0]]
+    depth = a.dims[0 if node.attrs.get("transA") else 1]
+    return _Product(y.size * depth, depth * y.dims[1])
+
+
+def _gemm_grad(node: Node, values: Values) -> _Product:
+    """GemmInputGrad: dY (M, N) -> dA (M, K); GemmWeightGrad: A (M, K), dY (M, N)."""
+    wide, deep = (node.outputs[0], node.inputs[0]) if node.op == "GemmInputGrad" else (node.inputs[0], node.inputs[1])
+    (rows, depth), (_, columns) = values[wide].dims, values[deep].dims
+    return _Product(rows * depth * columns, depth * columns)
+
+
+def _matmul(node: Node, values: Values) -> _Product:
+    a = values[node.inputs[0]].dims
+    depth = a[-2] if node.attrs.get("transA") and len(a) > 1 else a[-1]
+    return _Product(values[node.outputs[0]].size * depth, 0)
+
+
+PRODUCTS: dict[str, Callable[[Node, Values], _Product]] = {
+    "Conv": _convolution(-1, 0, ("inputs", 1)),
+    "ConvInputGrad": _convolution(0, -1, ("inputs", 1)),
+    "ConvWeightGrad": _convolution(1, 0, ("outputs", 0)),
+    "ConvTranspose": _convolution(0, -1, ("inputs", 1)),
+    "ConvTransposeInputGrad": _convolution(-1, 0, ("inputs", 1)),
+    "ConvTransposeWeightGrad": _convolution(0, 1, ("outputs", 0)),
+    "Gemm": _gemm,
+    "GemmInputGrad": _gemm_grad,
+    "GemmWeightGrad": _gemm_grad,
+    "MatMul": _matmul,
+}
+
+# --- everything else
+
+MOVES = (
+    *("Concat", "ConcatGrad", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "PadGrad", "Repeat"),
+    *("Reshape", "Slice", "SliceGrad", "SpaceToDepth", "Split", "SplitGrad", "Squeeze", "ToLayout", "Transpose"),
+    *("Unsqueeze", "Cast", "PackWeights", "UnpackWeights", "TransposeWeights"),
+)
+"""Operators that compute nothing."""
+
+POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", "PoolGrad")
+
+OPERATIONS = {
+    "BatchNormalization": 2,
+    "BatchNormalizationSums": 4,
+    "BatchNormalizationInputGrad": 4,
+    "Clip": 2,
+    "Softmax": 4,
+    "LogSoftmax": 4,
+    "SoftmaxGrad": 4,
+    "SoftmaxCrossEntropy": 5,
+    "LRN": 4,
+    "LRNGrad": 8,
+    "SGDUpdate": 4,
+    "AdamUpdate": 12,
+    "RunningAverage": 3,
+}
+"""Operations for each element of the larger of input and output; 1 for what is not listed."""
+STATISTICS = 4
+"""What mean and variance of a batch take besides."""
+
+
+def _operations(node: Node, values: Values) -> int:
+    if node.op in MOVES:
+        return 0
+    x = values[node.inputs[0]].size if node.input(0) else 0
+    y = values[node.outputs[0]].size if node.output(0) else 0
+    if node.op in POOLS and "window" in node.attrs:
+        return min(x, y) * prod(node.attrs["window"].kernel)
+    each = OPERATIONS.get(node.op, 1)
+    if node.op == "BatchNormalization" and node.attrs.get("training"):
+        each += STATISTICS
+    return max(x, y) * each
+
+
+GROUPS = {
+    "convolution": ("Conv", "ConvInputGrad", "ConvWeightGrad"),
+    "transposed convolution": ("ConvTranspose", "ConvTransposeInputGrad", "ConvTransposeWeightGrad"),
+    "matrix product": ("Gemm", "GemmInputGrad", "GemmWeightGrad", "MatMul"),
+    "normalization": ("BatchNormalization", "BatchNormalizationSums", "BatchNormalizationInputGrad", "LRN", "LRNGrad"),
+    "pooling": POOLS,
+    "movement": MOVES,
+    "update": ("SGDUpdate", "AdamUpdate", "RunningAverage"),
+}
+
+
+def group_of(op: str) -> str:
+    """What kind of work an operator does: a key of GROUPS, or "element by element"."""
+    return next((name for name, ops in GROUPS.items() if op in ops), "element by element")

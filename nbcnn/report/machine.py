@@ -14,6 +14,7 @@ __all__ = ["commit", "cpu_model", "describe", "heading", "usable_cores"]
 
 PACKAGES = ("nbcnn", "numba", "llvmlite", "numpy", "onnx", "onnxruntime", "torch")
 PACKAGE = Path(__file__).resolve().parents[1]
+QUICK_FMA, QUICK_TRIAD = {"steps": 200_000, "repeats": 2}, {"megabytes": 32, "repeats": 2}
 
 
 def cpu_model() -> str:
@@ -60,11 +61,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def describe(threads: int, ceilings: bool = True) -> dict[str, Any]:
+def describe(threads: int, ceilings: bool = True, quick: bool = False) -> dict[str, Any]:
     """The machine as a report keeps it.
 
     threads: what the figures of the report are taken with. ceilings: measure fused multiply-adds (GFLOP/s) and the
-    memory triad (GB/s) with one thread and with `threads`, some seconds; else both are empty.
+    memory triad (GB/s) with one thread and with `threads`, a second or two; else both are empty. quick: measure them
+    roughly, in a fraction of that.
     """
     from nbcnn.kernels.cpu.width import WIDTH_BYTES
 
@@ -74,8 +76,8 @@ def describe(threads: int, ceilings: bool = True) -> dict[str, Any]:
         from nbcnn.report.ceiling import fma_gflops, triad_gbytes
 
         for count in sorted({1, threads}):
-            fma[str(count)] = fma_gflops(count)
-            triad[str(count)] = triad_gbytes(count)
+            fma[str(count)] = fma_gflops(count, **(QUICK_FMA if quick else {}))
+            triad[str(count)] = triad_gbytes(count, **(QUICK_TRIAD if quick else {}))
     return {
         "cpu": cpu_model(),
         "cores": usable_cores(),

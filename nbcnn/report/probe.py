@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from nbcnn.errors import NbcnnError
+
 __all__ = ["SIDES", "main", "measure_apart", "resident_bytes"]
 
 RUNS = 3
@@ -34,44 +36,46 @@ def resident_bytes() -> int:
     raise OSError("/proc/self/status has no RssAnon")
 
 
-def measure_apart(side: str, path: Path, threads: int, feeds: Feeds) -> dict[str, int] | None:
+def measure_apart(side: str, path: Path, threads: int, feeds: Feeds, *, exact: bool = False) -> dict[str, int] | None:
     """`measure` in a new process, for inputs like these; None elsewhere than on Linux.
 
-    Raises RuntimeError with what the process said, when it fails.
+    Raises NbcnnError with what the process said, when it fails.
     """
     if sys.platform != "linux":
         return None
     command = [sys.executable, "-m", "nbcnn.report.probe", side, str(path), "--threads", str(threads)]
+    command += ["--exact"] if exact else []
     for name, array in feeds.items():
         command += ["--input", f"{name}={array.dtype.name}:{','.join(map(str, array.shape))}"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
+        *_, last = ["it said nothing", *done.stderr.splitlines()]
+        raise NbcnnError(f"the process that measures memory ended with {done.returncode}: {last}")
     answer: dict[str, int] = json.loads(done.stdout)
     return answer
 
 
-def _nbcnn(path: str, threads: int) -> Callable[[Feeds], Any]:
+def _nbcnn(path: str, threads: int, exact: bool) -> Callable[[Feeds], Any]:
     from nbcnn.api import load, set_num_threads
 
     set_num_threads(threads)
-    model = load(path)
+    model = load(path, exact=exact)
     return lambda feeds: model.run(None, feeds)
 
 
-def _onnxruntime(path: str, threads: int) -> Callable[[Feeds], Any]:
+def _onnxruntime(path: str, threads: int, exact: bool) -> Callable[[Feeds], Any]:
     from nbcnn.report.peer import session
 
     peer = session(path, threads)
     return lambda feeds: peer.run(None, dict(feeds))
 
 
-def _training(path: str, threads: int) -> Callable[[Feeds], Any]:
+def _training(path: str, threads: int, exact: bool) -> Callable[[Feeds], Any]:
     from nbcnn.api import load, set_num_threads
     from nbcnn.report.step import RandomStep
 
     set_num_threads(threads)
-    model = load(path)
+    model = load(path, exact=exact)
     steps: list[RandomStep] = []  # made by the first call, which gives the shapes
 
     def run(feeds: Feeds) -> float:
@@ -93,14 +97,14 @@ def settle() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def measure(side: str, path: str, threads: int, feeds: Feeds) -> dict[str, int]:
+def measure(side: str, path: str, threads: int, feeds: Feeds, exact: bool = False) -> dict[str, int]:
     """Bytes before, added by loading, added by loading and running, and of that once trimmed."""
-    network = SIDES[side](path, threads)
+    network = SIDES[side](path, threads, exact)
     network(feeds)
     del network
     settle()
     before = resident_bytes()
-    network = SIDES[side](path, threads)
+    network = SIDES[side](path, threads, exact)
     loaded = resident_bytes()
     for _ in range(RUNS):
         network(feeds)
@@ -125,8 +129,9 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--input", type=_input, action="append", required=True, metavar="NAME=TYPE:1,3,224,224")
+    parser.add_argument("--exact", action="store_true")
     args = parser.parse_args()
-    print(json.dumps(measure(args.side, args.path, args.threads, dict(args.input))))
+    print(json.dumps(measure(args.side, args.path, args.threads, dict(args.input), args.exact)))
 
 
 if __name__ == "__main__":

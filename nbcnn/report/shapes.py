@@ -15,21 +15,29 @@ CHANNELS, PICTURE = 3, 224
 
 
 def input_shapes(
-    graph: Graph, batch: int | None = None, given: Mapping[str, Sequence[int]] | None = None
+    graph: Graph,
+    batch: int | None = None,
+    given: Mapping[str, Sequence[int]] | None = None,
+    dims: Mapping[str, int] | None = None,
 ) -> dict[str, tuple[int, ...]]:
     """A shape in numbers for every input.
 
     batch: the first dimension of every input (default: the file's, 1 where that is open). given: whole shapes by
-    input name. Other open dimensions are 3 channels and the picture size that the metadata remembers, or 224. Raises
-    InputError for a wrong name or rank.
+    input name. dims: numbers for dimensions that have a name. Other open dimensions are 3 channels and the picture
+    size that the metadata remembers, or 224. Raises InputError for a wrong name or rank.
     """
     given = given or {}
     names = [value.name for value in graph.inputs]
     for name in given:
         if name not in names:
             raise InputError(f"no input {name!r}; this network takes {names}")
-    size = _remembered_size(graph)
-    return {value.name: _shape(value, batch, given.get(value.name), size) for value in graph.inputs}
+    size, dims = _remembered_size(graph), dims or {}
+    symbols = {dim for value in graph.inputs for dim in value.shape or () if isinstance(dim, str)}
+    for name in dims:
+        if name not in symbols:
+            known = f"those of this network are {sorted(symbols)}" if symbols else "this network has none with a name"
+            raise InputError(f"no dimension {name!r}; {known}")
+    return {value.name: _shape(value, batch, given.get(value.name), size, dims) for value in graph.inputs}
 
 
 def _remembered_size(graph: Graph) -> tuple[int, int]:
@@ -41,7 +49,9 @@ def _remembered_size(graph: Graph) -> tuple[int, int]:
     return remembered.size if remembered and remembered.size else (PICTURE, PICTURE)
 
 
-def _shape(value: Value, batch: int | None, given: Sequence[int] | None, size: tuple[int, int]) -> tuple[int, ...]:
+def _shape(
+    value: Value, batch: int | None, given: Sequence[int] | None, size: tuple[int, int], dims: Mapping[str, int]
+) -> tuple[int, ...]:
     if given is not None:
         shape = tuple(int(n) for n in given)
         if value.shape is not None and len(shape) != len(value.shape):
@@ -51,5 +61,6 @@ def _shape(value: Value, batch: int | None, given: Sequence[int] | None, size: t
         raise InputError(f"the file says nothing of the shape of input {value.name!r}: give one")
     rank = len(value.shape)
     open_dims = [1, CHANNELS, *((1,) * (rank - 4)), *size][:rank]
-    shape = tuple(d if isinstance(d, int) else o for d, o in zip(value.shape, open_dims, strict=False))
+    named = [dims.get(d, o) if isinstance(d, str) else o for d, o in zip(value.shape, open_dims, strict=False)]
+    shape = tuple(d if isinstance(d, int) else n for d, n in zip(value.shape, named, strict=True))
     return shape if batch is None or not shape else (batch, *shape[1:])

@@ -15,7 +15,8 @@ import numpy as np
 from nbcnn.graph import Graph, Node, Value, is_float
 from nbcnn.lower import lower_for_inference, lower_for_training
 from nbcnn.passes.specialize import Mode, specialize
-from nbcnn.report.arithmetic import dropped_borders, multiply_adds
+from nbcnn.report.arithmetic import multiply_adds
+from nbcnn.report.borders import dropped_borders
 from nbcnn.trainables import CARRIERS, trainable
 
 __all__ = ["Row", "Summary", "summarize"]

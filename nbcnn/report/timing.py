@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Clock", "Comparison", "Plan", "Side", "Timing", "compare"]
+__all__ = ["PAUSE", "Clock", "Comparison", "Plan", "Side", "Timing", "compare"]
 
 PAUSE = 0.3
 """Seconds before each block; OpenMP's and onnxruntime's threads give up spinning well before."""

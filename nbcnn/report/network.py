@@ -1,0 +1,278 @@
+"""The report on one network on this machine: what `nbcnn bench` measures.
+
+Nothing is timed before our results have been held against onnxruntime's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbcnn.api import load
+from nbcnn.errors import ModelError
+from nbcnn.graph import is_float
+from nbcnn.model import Model
+from nbcnn.plan import Plan
+from nbcnn.report.agreement import agree
+from nbcnn.report.layers import layer_rows, others, outside_ms
+from nbcnn.report.machine import describe
+from nbcnn.report.matching import match_nodes
+from nbcnn.report.peer import session
+from nbcnn.report.probe import measure_apart
+from nbcnn.report.profile import PeerProfile, Profile, profile, profile_peer
+from nbcnn.report.roofline import Roofline
+from nbcnn.report.shapes import input_shapes
+from nbcnn.report.step import RandomStep
+from nbcnn.report.timing import PAUSE, Comparison, Side, compare
+from nbcnn.report.timing import Plan as Blocks
+from nbcnn.report.trace import Track, peer_track, track
+
+__all__ = ["OURS", "THEIRS", "Request", "measure_network"]
+
+OURS, THEIRS = "nbcnn", "onnxruntime"
+QUICK = 1.0
+"""Below so many seconds a report is made in a hurry: few blocks, short pauses, rough ceilings."""
+
+Feeds = dict[str, np.ndarray]
+Tell = Callable[[str], None]
+Tracks = dict[str, dict[str, Track]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure. seconds: about how long each direction is timed. peer: with onnxruntime beside it. train: a
+    training step too. shapes, dims, batch: as in shapes.input_shapes.
+    """
+
+    path: Path
+    threads: int
+    seconds: float = 10.0
+    batch: int | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    dims: Mapping[str, int] = field(default_factory=dict)
+    train: bool = False
+    peer: bool = True
+    exact: bool = False
+    seed: int = 0
+
+    @property
+    def quick(self) -> bool:
+        return self.seconds < QUICK
+
+    def blocks(self, sides: int) -> Blocks:
+        """Six tenths of the time go into the comparison, the rest into the profiles."""
+        count, pause = (2, 0.02) if self.quick else (4, PAUSE)
+        return Blocks(blocks=count, seconds=0.6 * self.seconds / (sides * count), pause=pause)
+
+
+def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[dict[str, Any], Tracks]:
+    """The report, ready for JSON, and the tracks of a trace. tell: is given a line when something long begins.
+
+    Raises Disagreement when the results differ from onnxruntime's, FileError, ModelError and InputError for a network
+    or shapes that cannot be run.
+    """
+    model = load(request.path, exact=request.exact)
+    if not model.graph.inputs:
+        raise ModelError(f"{request.path}: this network takes no input, so that there is nothing to run it on")
+    shapes = input_shapes(model.graph, request.batch, request.shapes, request.dims)
+    feeds = _feeds(model, shapes, request.seed)
+    tell("measuring what this machine can do")
+    machine = describe(request.threads, quick=request.quick)
+    roofline = Roofline.of(machine)
+    tracks: Tracks = {OURS: {}}
+    inference = _Inference(request, model, feeds, roofline, tell)
+    report: dict[str, Any] = {
+        "benchmark": "network",
+        "machine": machine,
+        "settings": {
+            "batch": request.batch,
+            "seconds": request.seconds,
+            "train": request.train,
+            "exact": request.exact,
+            "seed": request.seed,
+            "threads": request.threads,
+        },
+        "network": _about(request.path, model, feeds),
+        "inference": inference.report(tracks),
+        "training": None,
+    }
+    if request.train:
+        report["training"] = _training(request, model, feeds, roofline, tracks, tell)
+    return report, tracks
+
+
+def _feeds(model: Model, shapes: Mapping[str, tuple[int, ...]], seed: int) -> Feeds:
+    """Standard normal numbers; 0 or 1 for integers."""
+    rng, found = np.random.default_rng(seed), Feeds()
+    for value in model.graph.inputs:
+        kind = value.dtype or model.dtype
+        floats = is_float(kind)
+        numbers = rng.standard_normal(shapes[value.name]) if floats else rng.integers(0, 2, shapes[value.name])
+        found[value.name] = numbers.astype(kind)
+    return found
+
+
+def _about(path: Path, model: Model, feeds: Feeds) -> dict[str, Any]:
+    weights = [array for array in model.graph.initializers.values() if is_float(array.dtype)]
+    return {
+        "file": path.name,
+        "nodes": len(model.graph.nodes),
+        "parameters": sum(array.size for array in weights),
+        "weights_bytes": sum(array.size for array in weights) * model.dtype.itemsize,
+        "opset": model.graph.opset.get("", model.graph.opset.get("ai.onnx", 1)),
+        "inputs": {name: {"shape": list(array.shape), "dtype": array.dtype.name} for name, array in feeds.items()},
+    }
+
+
+def _samples(feeds: Feeds) -> int:
+    first = next(iter(feeds.values()))
+    return len(first) if first.ndim else 1
+
+
+class _Inference:
+    """Ours, and onnxruntime's where it is there and takes the network."""
+
+    def __init__(self, request: Request, model: Model, feeds: Feeds, roofline: Roofline | None, tell: Tell) -> None:
+        self.request, self.model, self.feeds, self.roofline, self.tell = request, model, feeds, roofline, tell
+        self.peer: Any = None
+        self.missing = ""
+        self.differences: list[dict[str, Any]] = []
+
+    def report(self, tracks: Tracks) -> dict[str, Any]:
+        self.tell("planning, and compiling kernels that are new")
+        start = time.perf_counter()
+        outputs = self.model.run(None, self.feeds)
+        first = time.perf_counter() - start
+        self._open_peer(outputs)
+        self.tell("timing runs" + (" of both sides, in turn" if self.peer else ""))
+        found = compare(self._sides(), self.request.blocks(2 if self.peer else 1))
+        self.tell("profiling each node")
+        mine = profile(lambda: self.model.run(None, self.feeds), 0.2 * self.request.seconds)
+        theirs = self._profile_peer(len(mine.calls))
+        matched, rest = match_nodes(theirs.nodes, self.model.graph) if theirs else ({}, [])
+        rows = layer_rows(mine, self.model.graph, self.roofline, matched if theirs else None)
+        tracks[OURS]["inference"] = track(mine, rows, "run")
+        if theirs:
+            tracks[THEIRS] = {"inference": peer_track(theirs, "run")}
+        memory = _memory(self.request, mine.plan, self.feeds, OURS, self.tell)
+        if self.peer is not None and memory["resident"] is not None:
+            memory["resident"] |= _resident(self.request, self.feeds, THEIRS)
+        return {
+            "first_run_s": first,
+            **_timings(found, mine, rows, self.roofline, self.feeds),
+            "peer": THEIRS if self.peer else None,
+            "peer_missing": self.missing,
+            "ratio": found.ratio(THEIRS, OURS) if self.peer else None,
+            "ratio_blocks": found.ratio_range(THEIRS, OURS) if self.peer else None,
+            "differences": self.differences,
+            "peer_other": others(rest),
+            "layers": rows,
+            "memory": memory,
+        }
+
+    def _open_peer(self, outputs: list[np.ndarray]) -> None:
+        """Start onnxruntime and hold the results against each other; `missing` says why it is left out."""
+        if not self.request.peer:
+            self.missing = "it was left out"
+            return
+        if find_spec("onnxruntime") is None:
+            self.missing = "it is not installed: pip install onnxruntime"
+            return
+        self.tell("comparing results with onnxruntime's")
+        try:
+            peer = session(self.request.path, self.request.threads)
+            theirs = peer.run(None, dict(self.feeds))
+        except ModelError as error:
+            self.missing = str(error)
+            return
+        except Exception as error:  # onnxruntime's own classes are no part of its interface
+            self.missing = f"it does not run these inputs: {' '.join(str(error).split())}"
+            return
+        for name, our, their in zip(self.model.graph.output_names(), outputs, theirs, strict=True):
+            self.differences.append({"output": name, **_difference(name, our, np.asarray(their))})
+        self.peer = peer
+
+    def _sides(self) -> list[Side]:
+        ours = Side(OURS, lambda: self.model.run(None, self.feeds))
+        return [ours, Side(THEIRS, lambda: self.peer.run(None, self.feeds))] if self.peer else [ours]
+
+    def _profile_peer(self, calls: int) -> PeerProfile | None:
+        return profile_peer(self.request.path, self.feeds, self.request.threads, calls) if self.peer else None
+
+
+def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    """How far an output is off; what is infinite or no number in the same place of both is left out."""
+    if ours.shape == theirs.shape and ours.dtype.kind == theirs.dtype.kind == "f":
+        same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+        odd = same & ~np.isfinite(theirs)
+        ours, theirs = np.where(odd, 0, ours), np.where(odd, 0, theirs)
+    deviations = agree(f"output {name!r}", ours, theirs)
+    largest = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0.0)
+    return {"max_abs": float(largest), "deviations": deviations}
+
+
+def _training(
+    request: Request, model: Model, feeds: Feeds, roofline: Roofline | None, tracks: Tracks, tell: Tell
+) -> dict[str, Any]:
+    """Steps of SGD with momentum on random targets. Nothing that pip installs trains an ONNX file beside us."""
+    tell("planning a training step, and compiling kernels that are new")
+    step = RandomStep(model, feeds, request.seed)
+    start = time.perf_counter()
+    loss = step()
+    first = time.perf_counter() - start
+    tell("timing training steps")
+    found = compare([Side(OURS, step)], request.blocks(1))
+    tell("profiling each node of a training step")
+    mine = profile(step, 0.2 * request.seconds)
+    rows = layer_rows(mine, model.graph, roofline)
+    tracks[OURS]["training"] = track(mine, rows, "step")
+    return {
+        "first_run_s": first,
+        "loss": step.loss,
+        "loss_value": loss,
+        **_timings(found, mine, rows, roofline, feeds),
+        "peer": None,
+        "ratio": None,
+        "layers": rows,
+        "memory": _memory(request, mine.plan, feeds, "training", tell),
+    }
+
+
+def _timings(
+    found: Comparison, mine: Profile, rows: list[dict[str, Any]], roofline: Roofline | None, feeds: Feeds
+) -> dict[str, Any]:
+    """What the timings and the rows of the nodes say of the whole."""
+    flops, moved, seconds = sum(r["flops"] for r in rows), sum(r["bytes"] for r in rows), found[OURS].median
+    return {
+        "timings": {name: timing.as_dict() for name, timing in found.timings.items()},
+        "samples_per_s": _samples(feeds) / seconds,
+        "flops": flops,
+        "bytes": moved,
+        "gflops": flops / seconds / 1e9,
+        "gbytes": moved / seconds / 1e9,
+        "share": flops / seconds / 1e9 / roofline.gflops if roofline else None,
+        "roofline": sum(row["least_ms"] for row in rows) / 1e3 / seconds if roofline else None,
+        "profiled_calls": len(mine.calls),
+        "profiled_ms": float(np.median(mine.call_seconds())) * 1e3,
+        "outside_ms": outside_ms(mine),
+    }
+
+
+def _memory(request: Request, plan: Plan, feeds: Feeds, side: str, tell: Tell) -> dict[str, Any]:
+    """planned: the arena and what the plan keeps of prepared weights. resident: measured in processes of their own, by
+    side; None elsewhere than on Linux.
+    """
+    tell("measuring memory in a process of its own")
+    resident = _resident(request, feeds, side)
+    planned = {"arena_bytes": plan.arena_bytes, "held_bytes": plan.held_bytes}
+    return {**planned, "resident": resident if any(resident.values()) else None}
+
+
+def _resident(request: Request, feeds: Feeds, side: str) -> dict[str, dict[str, int] | None]:
+    return {side: measure_apart(side, request.path, request.threads, feeds, exact=request.exact)}
