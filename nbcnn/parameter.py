@@ -4,10 +4,13 @@ number.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from nbcnn.filemap import fresh
 
 __all__ = ["Parameter", "Storage"]
 
@@ -35,22 +38,22 @@ class Storage:
 class Parameter:
     """A weight, a scale, a bias, a running statistic.
 
-    It reads the memory of the array that it is made from, where the type is the same, until it is changed or stored
-    otherwise.
+    Until it is changed, or stored otherwise, it can be made again from the array that it comes from (`origin`): it
+    reads that array's memory where that is the same, and lets go of a copy (`release`) when the kernels have packed it.
 
-    name: the initializer's. shape: ONNX's. data: the flat master array that kernels read and optimizers write.
-    version: grows with every change; whatever is derived from the master remembers the version it was made from.
+    name: the initializer's. shape: ONNX's. version: grows with every change; whatever is derived from the master
+    remembers the version it was made from.
     """
 
     def __init__(self, name: str, array: np.ndarray, dtype: np.dtype) -> None:
         self.name = name
         self.shape = array.shape
-        self.stored_dtype = array.dtype
         self.dtype = np.dtype(dtype)
         self.storage: Storage | None = None
-        self.data = np.ascontiguousarray(array, dtype=dtype).reshape(-1)
         self.version = 0
-        self._borrowed = np.shares_memory(self.data, array)
+        self._origin: np.ndarray | None = array
+        self._master: np.ndarray | None = None
+        self._released: Callable[[], np.ndarray | None] = lambda: None
 
     @property
     def size(self) -> int:
@@ -58,11 +61,42 @@ class Parameter:
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
+    def stored_size(self) -> int:
+        """Elements of the master array."""
+        return self.size if self.storage is None else self.storage.size
+
+    @property
+    def data(self) -> np.ndarray:
+        """The flat master array, which kernels read and optimizers write.
+
+        Raises FileError where it must be read again from a file that has been written to.
+        """
+        if self._master is None:
+            self._master = self._released()
+        if self._master is None:
+            assert self._origin is not None, self.name
+            self._master = np.ascontiguousarray(fresh(self._origin), self.dtype).reshape(-1)
+        return self._master
+
+    def release(self) -> None:
+        """Forget the master array until it is asked for, if it can be made again; whoever holds it still has it."""
+        if self._origin is not None and self._master is not None:
+            self._released, self._master = weakref.ref(self._master), None
+
+    def is_master(self, array: np.ndarray) -> bool:
+        """Whether this is the master array (which is not read for the question)."""
+        return array is (self._released() if self._master is None else self._master)
+
+    @property
     def value(self) -> np.ndarray:
         """A copy of the weight in ONNX order."""
-        if self.storage is None:
-            return self.data.reshape(self.shape).copy()
-        return self.storage.unpack(self.data).reshape(self.shape)
+        if self.storage is not None:
+            return self.storage.unpack(self.data).reshape(self.shape)
+        held = self._master is not None
+        copy = self.data.reshape(self.shape).copy()
+        if not held:
+            self.release()
+        return copy
 
     @value.setter
     def value(self, array: np.ndarray) -> None:
@@ -77,13 +111,13 @@ class Parameter:
         """Keep the master in this order from now on (a new array: plans that hold the old one are void)."""
         if storage == self.storage:
             return
-        value = self.value
-        self._borrowed = False
-        self.storage = storage
-        self.data = value.reshape(-1) if storage is None else storage.pack(value)
+        plain = self.data if self.storage is None else self.storage.unpack(self.data)
+        self._master = plain.reshape(-1) if storage is None else storage.pack(plain.reshape(self.shape))
+        self._origin, self.storage = None, storage
         self.version += 1
 
     def own(self) -> None:
         """Make sure that the master array is nobody else's, so that it can be written to (a new array, if it was)."""
-        if self._borrowed:
-            self.data, self._borrowed = self.data.copy(), False
+        if self._origin is not None:
+            self._master = self.data.copy() if np.may_share_memory(self.data, self._origin) else self.data
+            self._origin = None

@@ -9,7 +9,7 @@ Buffers of `steps` lie in one arena, placed by lifetime (placement.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,10 @@ import numpy as np
 
 from nbcnn import kernels
 from nbcnn.binder import Binder, Buffer, Call
+from nbcnn.filemap import fresh
 from nbcnn.graph import Graph, Node
 from nbcnn.ops import lookup
-from nbcnn.parameter import Parameter
+from nbcnn.parameter import Parameter, Storage
 from nbcnn.placement import Arena, aligned_array, place
 from nbcnn.prepare import Prepared, group_calls
 
@@ -34,7 +35,7 @@ class Plan:
 
     inputs, outputs: name -> array in the plan's memory, flat, and shape in memory order.
     arena_bytes: the planned peak of activations and scratch. held_bytes: packed weights and constants that this plan
-    made.
+    made. masters: the weights that steps read or write, with their arrays. storages: all weights, with their orders.
     """
 
     graph: Graph
@@ -46,10 +47,11 @@ class Plan:
     held_bytes: int
     arena: np.ndarray = field(repr=False)
     masters: list[tuple[Parameter, np.ndarray]] = field(repr=False)
+    storages: list[tuple[Parameter, Storage | None]] = field(repr=False)
 
     def is_current(self) -> bool:
-        """Whether the weights' master arrays are still those that this plan was bound to."""
-        return all(parameter.data is array for parameter, array in self.masters)
+        """Whether the weights still are where, and in the order in which, this plan was bound to them."""
+        return all(p.is_master(array) for p, array in self.masters) and all(p.storage == s for p, s in self.storages)
 
     def array(self, name: str) -> np.ndarray:
         """The memory of a graph input or output, in its physical shape."""
@@ -80,10 +82,10 @@ def _bind(graph: Graph, binder: Binder) -> dict[int, tuple[int, int]]:
     return ranges
 
 
-def weight_only(graph: Graph, weights: Iterable[str]) -> dict[int, set[str]]:
-    """Node id -> the weights it rests on, for the nodes that need no input data."""
+def weight_only(graph: Graph, weights: Iterable[str], changed: Container[str] = ()) -> dict[int, set[str]]:
+    """Node id -> the weights it rests on, for the nodes that need neither input data nor what is `changed`."""
     rests_on: dict[str, set[str]] = {name: {name} for name in weights}
-    rests_on |= {name: set() for name in graph.initializers if name not in rests_on}
+    rests_on |= {name: set() for name in graph.initializers if name not in rests_on and name not in changed}
     found: dict[int, set[str]] = {}
     for node in graph.nodes:
         names = [n for n in node.inputs if n]
@@ -109,22 +111,26 @@ def build_plan(
     binder = Binder(graph, threads, dtype, reads=_reads(graph))
     for name, array in graph.initializers.items():
         if name not in parameters:
-            flat = np.ascontiguousarray(array).reshape(-1)
+            flat = np.require(fresh(array), requirements=["C", "A", "W"]).reshape(-1)
             binder.buffers[name] = Buffer(name, flat.dtype, flat.size, "held", flat)
     for name, parameter in parameters.items():
-        binder.buffers[name] = Buffer(name, parameter.data.dtype, parameter.data.size, "held", parameter.data)
-    early = weight_only(graph, parameters)
+        binder.buffers[name] = Buffer(name, parameter.dtype, parameter.stored_size, "held")
+    # What is made from a weight that this very graph changes is made at every step, and need not last beyond it.
+    changed = {node.inputs[0] for node in graph.nodes if node.attrs.get("effect")}
+    early = weight_only(graph, [name for name in parameters if name not in changed], changed)
     graph.nodes.sort(key=lambda n: id(n) not in early)
     ranges = _bind(graph, binder)
     late = [c for n in graph.nodes if id(n) not in early for c in binder.calls[slice(*ranges[id(n)])]]
     edges = [binder.buffer(v.name) for v in (*graph.inputs, *graph.outputs)]
     prepared_calls = [(early[id(n)], binder.calls[slice(*ranges[id(n)])]) for n in graph.nodes if id(n) in early]
     lasting = _hold([c for _, calls in prepared_calls for c in calls], late, edges)
+    masters = _masters(binder, parameters, late, edges)
+    passing = {id(b): parameters[b.name] for name in parameters if (b := binder.buffers[name]).array is None}
 
     def load(name: str) -> Callable[..., None]:
         return kernels.load(backend, name)
 
-    prepared = group_calls(prepared_calls, dict(parameters), load)
+    prepared = group_calls(prepared_calls, parameters, passing, load)
     steps = [[b for b in c.buffers() if b.array is None] for c in late]
     offsets, peak = place(steps, {id(b): b for b in edges if b.array is None}.values())
     memory = arena.reserve(peak)
@@ -139,9 +145,26 @@ def build_plan(
 
     bound = [(load(c.kernel), tuple(resolve(a) for a in c.args)) for c in late]
     arrays = {v.name: resolve(binder.buffer(v.name)) for v in (*graph.inputs, *graph.outputs)}
-    masters = [(p, p.data) for p in parameters.values()]
+    for name, parameter in parameters.items():
+        graph.initializers.pop(name, None)  # it may be a copy, of another type than the file's
+        parameter.release()
+    storages = [(p, p.storage) for p in parameters.values()]
     held_bytes = sum(b.nbytes for b in lasting.values()) + sum(b.nbytes for b in binder.held.values())
-    return Plan(graph, bound, [c.node for c in late], prepared, arrays, peak, held_bytes, memory, masters)
+    return Plan(graph, bound, [c.node for c in late], prepared, arrays, peak, held_bytes, memory, masters, storages)
+
+
+def _masters(
+    binder: Binder, parameters: Mapping[str, Parameter], late: Iterable[Call], edges: Iterable[Buffer]
+) -> list[tuple[Parameter, np.ndarray]]:
+    """Give the weights that are read at every run their arrays, and return them; others are read to be packed."""
+    read = {id(b) for c in late for b in c.buffers()} | {id(b) for b in edges}
+    found = []
+    for name, parameter in parameters.items():
+        buffer = binder.buffers[name]
+        if id(buffer) in read:
+            buffer.array = parameter.data
+            found.append((parameter, buffer.array))
+    return found
 
 
 def _hold(early: Iterable[Call], late: Iterable[Call], edges: Iterable[Buffer]) -> dict[int, Buffer]:

@@ -6,7 +6,7 @@ network of 100 MB should not hold another 100 MB of folded weights beside its pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,13 @@ the trouble.
 class Prepared:
     """Calls to repeat when one of the weights they rest on has a new version.
 
+    weights: the parameters that the calls read, by buffer id, and no other call does: each is let go of afterwards.
     temporary: byte offsets of the buffers that live only during these calls, by buffer id; size: the bytes they need.
     """
 
     sources: list[Parameter]
     calls: list[tuple[Callable[..., None], Call]]
+    weights: dict[int, Parameter]
     temporary: dict[int, int]
     size: int
     memory: np.ndarray | None = None
@@ -47,6 +49,8 @@ class Prepared:
         for kernel, call in self.calls:
             kernel(*(self._resolve(a, memory) for a in call.args))
         self.versions = versions
+        for parameter in self.weights.values():
+            parameter.release()
         if self.size <= KEEP:
             self.memory = memory
 
@@ -60,18 +64,22 @@ class Prepared:
             return argument
         if argument.array is not None:
             return argument.array
+        if id(argument) in self.weights:
+            return self.weights[id(argument)].data
         start = self.temporary[id(argument)]
         return memory[start : start + argument.nbytes].view(argument.dtype)
 
 
 def group_calls(
     nodes: Sequence[tuple[set[str], list[Call]]],
-    parameters: dict[str, Parameter],
+    parameters: Mapping[str, Parameter],
+    weights: Mapping[int, Parameter],
     load: Callable[[str], Callable[..., None]],
 ) -> list[Prepared]:
     """One Prepared for each set of nodes that hand buffers to each other, so that their order is kept.
 
-    nodes: for each, the weights it rests on and its calls. Buffers that must stay have arrays by now.
+    nodes: for each, the weights it rests on and its calls. weights: those without an array as yet, by buffer id.
+    Buffers that must stay have arrays by now.
     """
     groups: list[tuple[set[str], list[Call], set[int]]] = []
     for sources, calls in nodes:
@@ -87,8 +95,9 @@ def group_calls(
         groups.append(merged)
     found = []
     for sources, calls, _ in groups:
-        offsets, size = place([[b for b in c.buffers() if b.array is None] for c in calls], ())
-        found.append(
-            Prepared([parameters[s] for s in sorted(sources)], [(load(c.kernel), c) for c in calls], offsets, size)
-        )
+        missing = [[b for b in c.buffers() if b.array is None] for c in calls]
+        offsets, size = place([[b for b in used if id(b) not in weights] for used in missing], ())
+        read = {id(b): weights[id(b)] for used in missing for b in used if id(b) in weights}
+        bound = [(load(c.kernel), c) for c in calls]
+        found.append(Prepared([parameters[s] for s in sorted(sources)], bound, read, offsets, size))
     return found

@@ -14,9 +14,11 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, TensorProto
 
 from nbcnn.errors import FileError, ModelError
-from nbcnn.onnx_io.tensors import PACKED, as_stored, cut, describe, dtype_of, raw_bytes, read_inline
+from nbcnn.filemap import MAPPED, FileMap
+from nbcnn.onnx_io.tensors import PACKED, as_stored, cut, describe, dtype_of, mappable, raw_bytes, read_inline
+from nbcnn.onnx_io.wire import LARGE
 
-__all__ = ["ALIGNMENT", "DataFile", "locate", "read_external", "tensors_of"]
+__all__ = ["ALIGNMENT", "DataFile", "ExternalFiles", "locate", "tensors_of"]
 
 ALIGNMENT = 4096
 """Each tensor begins on a page, which lets a reader map it into memory."""
@@ -60,25 +62,47 @@ def entries(tensor: TensorProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
-def read_external(tensor: TensorProto, model: Path | None) -> np.ndarray:
-    """The array (dims) of an external tensor, in its own memory."""
-    path, keys, dtype = locate(tensor, model), entries(tensor), dtype_of(tensor.data_type)
-    if dtype is None or dtype.hasobject:
-        raise ModelError(f"tensor {tensor.name!r} has a data type that cannot lie in another file")
-    try:
-        with path.open("rb") as file:
-            file.seek(int(keys.get("offset") or 0))
-            if tensor.data_type in PACKED:
-                return read_packed(tensor, file.read(int(keys.get("length") or -1)))
-            array = np.empty(tuple(tensor.dims), dtype=dtype)
-            count = file.readinto(array.reshape(-1).view(np.uint8).data)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ModelError(f"tensor {tensor.name!r} has bad external data: {error}") from error
-    if count != array.nbytes:
-        raise FileError(f"{path}: is cut short: tensor {tensor.name!r} has {count} of its {array.nbytes} bytes")
-    return array
+class ExternalFiles:
+    """The files of weights beside a model, each opened once. model: its path."""
+
+    def __init__(self, model: Path | None) -> None:
+        self.model = model
+        self.maps: dict[Path, FileMap] = {}
+
+    def read(self, tensor: TensorProto) -> np.ndarray:
+        """The array (dims) of an external tensor: a large weight stays in the file, others have their own memory."""
+        path, keys, dtype = locate(tensor, self.model), entries(tensor), dtype_of(tensor.data_type)
+        if dtype is None or dtype.hasobject:
+            raise ModelError(f"tensor {tensor.name!r} has a data type that cannot lie in another file")
+        try:
+            offset = int(keys.get("offset") or 0)
+            size = prod(tensor.dims) * dtype.itemsize
+            if MAPPED and size >= LARGE and mappable(tensor) and offset >= 0:
+                return self._map(tensor, path, dtype, offset, size)
+            with path.open("rb") as file:
+                file.seek(offset)
+                if tensor.data_type in PACKED:
+                    return read_packed(tensor, file.read(int(keys.get("length") or -1)))
+                array = np.empty(tuple(tensor.dims), dtype=dtype)
+                count = file.readinto(array.reshape(-1).view(np.uint8).data)
+        except OSError as error:
+            raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise ModelError(f"tensor {tensor.name!r} has bad external data: {error}") from error
+        require(count, array.nbytes, path, tensor)
+        return array
+
+    def _map(self, tensor: TensorProto, path: Path, dtype: np.dtype, offset: int, size: int) -> np.ndarray:
+        require(min(size, max(path.stat().st_size - offset, 0)), size, path, tensor)
+        if path not in self.maps:
+            self.maps[path] = FileMap(path)
+        return self.maps[path].array(dtype, tuple(tensor.dims), offset)
+
+
+def require(count: int, wanted: int, path: Path, tensor: TensorProto) -> None:
+    """Raise FileError where a file has too few bytes."""
+    if count < wanted:
+        raise FileError(f"{path}: is cut short: tensor {tensor.name!r} has {count} of its {wanted} bytes")
 
 
 def read_packed(tensor: TensorProto, payload: bytes) -> np.ndarray:

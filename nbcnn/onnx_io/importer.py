@@ -7,7 +7,7 @@ parts of it. Its tensors are cut down to shells, so that no weight is held twice
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from nbcnn.errors import ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.onnx_io.attributes import read_attribute
-from nbcnn.onnx_io.external import locate, read_external, tensors_of
+from nbcnn.onnx_io.external import ExternalFiles, locate, tensors_of
 from nbcnn.onnx_io.memory import trim_heap
 from nbcnn.onnx_io.sources import Source, open_model, refusal
 from nbcnn.onnx_io.tensors import cut, from_sparse, is_external, read_inline
@@ -31,14 +31,18 @@ def read_model(source: Source) -> Graph:
     Raises FileError when the file, or a file of weights beside it, is missing or cannot be read, and ModelError when
     it is not ONNX, cut short, or refused by onnx's checker.
     """
-    refused = refusal(source)  # first, because the checker holds copies of the weights that go before ours come
-    model, path = open_model(source)
+    model, path, weights = open_model(source)
     label = str(path or "the model")
     find_external(model, path)
+    refused = refusal(source) if path is None else refusal_of_file(model, path, weights)
     if refused:
         raise ModelError(f"{label}: onnx's checker refuses it: {refused}")
+    files = ExternalFiles(path)
     try:
-        arrays = [take_payload(tensor, path) for tensor in tensors_of(model.graph)]
+        arrays = [
+            weights[number] if number in weights else take_payload(tensor, files)
+            for number, tensor in enumerate(tensors_of(model.graph))  # initializers come first
+        ]
         # protobuf frees memory only with the whole message: a copy without the weights, and the message goes.
         model = ModelProto.FromString(model.SerializeToString())
         trim_heap()
@@ -54,9 +58,23 @@ def find_external(model: ModelProto, path: Path | None) -> None:
             locate(tensor, path)
 
 
-def take_payload(tensor: TensorProto, path: Path | None) -> np.ndarray:
+def refusal_of_file(model: ModelProto, path: Path, weights: Container[int]) -> str:
+    """Why onnx's checker refuses a model, whose large weights it need not see: their sizes are known to be right."""
+    if any(is_external(tensor) for tensor in tensors_of(model.graph)):
+        return refusal(path)  # which looks into the folder too
+    shells = [tensor for number, tensor in enumerate(model.graph.initializer) if number in weights]
+    shapes = [tuple(tensor.dims) for tensor in shells]
+    for tensor in shells:
+        tensor.dims[:] = [0]
+    refused = refusal(model)
+    for tensor, shape in zip(shells, shapes, strict=True):
+        tensor.dims[:] = shape
+    return refused
+
+
+def take_payload(tensor: TensorProto, files: ExternalFiles) -> np.ndarray:
     """The tensor's array; the tensor is left as a shell."""
-    array = read_external(tensor, path) if is_external(tensor) else read_inline(tensor)
+    array = files.read(tensor) if is_external(tensor) else read_inline(tensor)
     cut(tensor)
     return array
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, checker
 
 from nbcnn.errors import FileError, InputError, ModelError
+from nbcnn.filemap import MAPPED, FileMap
+from nbcnn.onnx_io.tensors import is_external, mappable
+from nbcnn.onnx_io.wire import cut_weights, varint
 
-__all__ = ["Source", "check", "open_model", "reason", "refusal"]
+__all__ = ["Opened", "Source", "check", "open_model", "reason", "refusal"]
 
 Source = str | os.PathLike[str] | bytes | ModelProto
 """A model: the path of its file, the file's content, or onnx's own object."""
@@ -18,21 +24,58 @@ Source = str | os.PathLike[str] | bytes | ModelProto
 LONGEST_REASON = 400
 
 
-def open_model(source: Source) -> tuple[ModelProto, Path | None]:
-    """The model and its path, None when it does not come from a file. The ModelProto is the caller's to change."""
+class Opened(NamedTuple):
+    """model: the caller's to change. path: None when it does not come from a file. weights: number of the initializer
+    -> its array in the file; its TensorProto is a shell.
+    """
+
+    model: ModelProto
+    path: Path | None
+    weights: dict[int, np.ndarray]
+
+
+def open_model(source: Source) -> Opened:
+    """Raises FileError where there is no such file, ModelError where it holds no model, InputError for other types."""
     if isinstance(source, ModelProto):
         model = ModelProto()
         model.CopyFrom(source)
-        return model, None
+        return Opened(model, None, {})
     if isinstance(source, bytes):
-        return parse(source, "the model"), None
+        return Opened(parse(source, "the model"), None, {})
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(
+            f"a model is the path of an ONNX file, the bytes of one, or a ModelProto, not a {type(source).__name__}"
+        )
     path = Path(source)
     try:
-        return parse(path.read_bytes(), str(path)), path
+        return open_mapped(path) or Opened(parse(path.read_bytes(), str(path)), path, {})
     except FileNotFoundError as error:
         raise FileError(f"{path}: no such file") from error
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def open_mapped(path: Path) -> Opened | None:
+    """The model with its large weights left in the file; None where that cannot be done, or nothing is well formed."""
+    if not MAPPED or not path.is_file():
+        return None
+    try:
+        content = FileMap(path)
+        head, places = cut_weights(content)
+        model = ModelProto.FromString(head)
+    except (ValueError, IndexError, DecodeError):
+        return None
+    if not model.HasField("graph") or not model.ir_version:
+        return None
+    weights = {}
+    for number, (offset, length) in places.items():
+        tensor = model.graph.initializer[number]
+        dtype = mappable(tensor)
+        if dtype is None or is_external(tensor) or length != prod(tensor.dims) * dtype.itemsize:
+            tensor.raw_data = content[offset : offset + length]
+        else:
+            weights[number] = content.array(dtype, tuple(tensor.dims), offset)
+    return Opened(model, path, weights)
 
 
 def parse(content: bytes, label: str) -> ModelProto:
@@ -79,17 +122,6 @@ def expected_size(content: bytes) -> int:
     return position
 
 
-def varint(content: bytes, position: int) -> tuple[int, int]:
-    """The number that begins at `position` and the position behind it."""
-    number = shift = 0
-    while True:
-        byte = content[position]
-        number |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-        if not byte & 0x80:
-            return number, position
-
-
 def check(source: Source, label: str) -> None:
     """Run onnx's checker; raises ModelError with its reason."""
     refused = refusal(source)
@@ -99,10 +131,6 @@ def check(source: Source, label: str) -> None:
 
 def refusal(source: Source) -> str:
     """Why onnx's checker refuses a model, "" when it does not. With a path it looks at external data too."""
-    if not isinstance(source, ModelProto | bytes | str | os.PathLike):
-        raise InputError(
-            f"a model is the path of an ONNX file, the bytes of one, or a ModelProto, not a {type(source).__name__}"
-        )
     try:
         checker.check_model(source if isinstance(source, ModelProto | bytes) else os.fspath(source))
     except Exception as error:  # the checker is C++ and has several kinds of its own

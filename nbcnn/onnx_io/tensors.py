@@ -10,9 +10,22 @@ from __future__ import annotations
 import numpy as np
 from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
+from nbcnn import graph
 from nbcnn.errors import ModelError
+from nbcnn.filemap import fresh
 
-__all__ = ["PACKED", "as_stored", "cut", "dtype_of", "fill", "from_sparse", "is_external", "raw_bytes", "read_inline"]
+__all__ = [
+    "PACKED",
+    "as_stored",
+    "cut",
+    "dtype_of",
+    "fill",
+    "from_sparse",
+    "is_external",
+    "mappable",
+    "raw_bytes",
+    "read_inline",
+]
 
 PACKED = frozenset(
     TensorProto.DataType.Value(name)
@@ -43,6 +56,12 @@ def read_inline(tensor: TensorProto) -> np.ndarray:
         return np.array(numpy_helper.to_array(tensor), order="C", copy=True)
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"tensor {tensor.name!r} cannot be read: {error}") from error
+
+
+def mappable(tensor: TensorProto) -> np.dtype | None:
+    """The array's type where its bytes, as they lie in a file, can be a weight's memory."""
+    dtype = dtype_of(tensor.data_type)
+    return dtype if dtype is not None and graph.is_float(dtype) else None
 
 
 def from_sparse(sparse: SparseTensorProto) -> np.ndarray:
@@ -110,4 +129,4 @@ def describe(tensor: TensorProto, array: np.ndarray) -> None:
 
 def raw_bytes(array: np.ndarray) -> bytes:
     """The elements in ONNX's raw order: row-major, little-endian, small types packed."""
-    return numpy_helper.from_array(np.ascontiguousarray(array)).raw_data
+    return numpy_helper.from_array(np.ascontiguousarray(fresh(array))).raw_data
