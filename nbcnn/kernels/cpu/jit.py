@@ -1,4 +1,4 @@
-"""How every CPU kernel is compiled, and where the machine code is kept.
+"""How every CPU kernel is compiled (draft.py has the compiler itself), and where the machine code is kept.
 
 Numba's own disk cache looks only at the file that holds the function, so an edit of a helper in another file would
 leave stale machine code in its callers. Here the stamp of a cache entry is a hash over the source of the function's
@@ -22,9 +22,10 @@ import llvmlite
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
+from nbcnn.kernels.cpu.draft import KernelCompiler
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
 
-__all__ = ["cache_folder", "kernel", "serial", "small_kernel"]
+__all__ = ["cache_folder", "inlined", "kernel", "serial", "small_kernel"]
 
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 """No nnan and no ninf: a NaN must stay a NaN, or a diverging run would look healthy."""
@@ -120,10 +121,11 @@ class _KernelCache(FunctionCache):
             self.disable()  # a cache that cannot be written costs compile time, not the run
 
 
-def _compile(function: Callable[..., Any], **options: Any) -> Any:
-    dispatcher = numba.njit(
-        function, fastmath=FASTMATH, error_model="numpy", nogil=True, no_cfunc_wrapper=True, **options
-    )
+OPTIONS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+
+
+def _kernel(function: Callable[..., Any], **options: Any) -> Any:
+    dispatcher = numba.njit(function, pipeline_class=KernelCompiler, **OPTIONS, **options)
     dispatcher._cache = _KernelCache(function)
     return dispatcher
 
@@ -134,14 +136,23 @@ def kernel(function: Callable[..., Any]) -> Any:
     Numba counts a prange in unsigned integers, which would compile whatever the index is passed to a second time, and
     turn arithmetic with other integers into floats: take `np.int64(index)` first.
     """
-    return _compile(function, parallel=True)
+    return _kernel(function, parallel=True)
 
 
 def small_kernel(function: Callable[..., Any]) -> Any:
     """Decorator of a kernel that the plan may bind, and that is too small to split."""
-    return _compile(function)
+    return _kernel(function)
 
 
 def serial(function: Callable[..., Any]) -> Any:
-    """Decorator of what runs inside one thread of a kernel: its body. Only compiled code can call it."""
-    return _compile(function, no_cpython_wrapper=True)
+    """Decorator of what runs inside one thread of a kernel: its body. Only compiled code can call it, and what is kept
+    on disk is the kernel that it became a part of.
+    """
+    return numba.njit(function, no_cpython_wrapper=True, **OPTIONS)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """As `serial`, and a copy of it in every caller: for a loop over a register tile, which a call would pass through
+    memory.
+    """
+    return numba.njit(function, no_cpython_wrapper=True, forceinline=True, **OPTIONS)
