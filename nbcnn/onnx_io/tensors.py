@@ -61,7 +61,7 @@ def read_inline(tensor: TensorProto) -> np.ndarray:
 def mappable(tensor: TensorProto) -> np.dtype | None:
     """The array's type where its bytes, as they lie in a file, can be a weight's memory."""
     dtype = dtype_of(tensor.data_type)
-    return dtype if dtype is not None and graph.is_float(dtype) else None
+    return dtype if dtype is not None and graph.is_float(dtype) and min(tensor.dims, default=0) >= 0 else None
 
 
 def from_sparse(sparse: SparseTensorProto) -> np.ndarray:
