@@ -18,6 +18,7 @@ KERNELS: dict[str, str] = {
     "batch_norm_sums": "batch_norm",
     "class_loss": "loss",
     "conv_gather": "conv",
+    "conv_pointwise": "pointwise",
     "conv_weight_grad": "conv_grad",
     "copy_strided": "copy",
     "count_agreeing": "loss",

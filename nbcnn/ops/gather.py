@@ -23,6 +23,13 @@ GRAD_PIXELS = 128
 LARGE_GRADIENT = 1 << 20
 """Bytes of a weight gradient from which on it is worth visiting it less often."""
 
+PAGE = 4096
+"""Rows of x that lie a multiple of so many bytes apart share their places in the L1 cache."""
+DEPTH_BLOCK = 1024
+"""Channels of x up to which a product is made in one go."""
+LARGE_WEIGHTS = 8 << 20
+"""Bytes of weights from which on more than one tile of rows is multiplied by a panel before the next one."""
+PRODUCT_TILES = 8
 
 TASKS = 16
 """Tasks that a call should have at the least, so that a few threads get equal shares."""
@@ -76,6 +83,9 @@ class Gather:
     ) -> None:
         """Emit the call; y is overwritten on the grid."""
         pixels = self.images * prod(self.grid)
+        if self._is_product(packing):
+            bind_product(b, node, x, w, y, pixels, packing, epilogue)
+            return
         block = min(BLOCK, -(-pixels // ROWS) * ROWS)
         slot = _whole_lines((len(self.taps) + 6) * block)
         pitch = min(packing.run, CHANNEL_BLOCK) + lanes(b.dtype.itemsize)
@@ -105,6 +115,14 @@ class Gather:
             slot,
             *bounds(node, b.dtype),
         )
+
+    def _is_product(self, packing: Packing) -> bool:
+        """Whether each pixel of y is made of the pixel of x at the same place, and pixels lie without a gap."""
+        ((moves, _), *others) = self.taps or [((1,), 0)]
+        still = not others and not any((*moves, *self.first)) and {*self.step, *self.jump} == {1}
+        same = tuple(self.grid) == tuple(self.extent) == tuple(self.target)
+        dense = packing.groups == 1 and self.pitch == packing.run and self.out_pitch == packing.channels
+        return still and same and dense and packing.channels > lanes(packing.itemsize)
 
     def _rows_collide(self, packing: Packing) -> bool:
         """Whether a tile's rows of x push each other out of the L1 cache, and are read often enough to be copied."""
@@ -136,6 +154,29 @@ class Gather:
         panels = -(-packing.channels // panel_width(packing.channels, packing.itemsize))
         blocks = -(-pixels // block) * packing.groups
         return panels if blocks >= TASKS else max(1, panels * blocks // TASKS)
+
+
+def bind_product(
+    b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, rows: int, packing: Packing, epilogue: Epilogue
+) -> None:
+    """Emit the call of conv_pointwise: y (rows, channels) = x (rows, depth) times packed w."""
+    depth, channels, itemsize = packing.run, packing.channels, packing.itemsize
+    copies = depth * itemsize % PAGE == 0 and rows > 1
+    part = depth if depth <= DEPTH_BLOCK and not copies else CHANNEL_BLOCK
+    tiles = 1 if packing.size * itemsize <= LARGE_WEIGHTS else PRODUCT_TILES
+    block = ROWS * min(tiles, -(-rows // ROWS))
+    width = panel_width(channels, itemsize)
+    panels, blocks = -(-channels // width), -(-rows // block)
+    panel_group = panels if blocks >= TASKS else max(1, panels * blocks // TASKS)
+    slot = ROWS * width + block * (part + lanes(itemsize))
+    b.call(
+        "conv_pointwise",
+        *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, b.empty()),
+        b.scratch(slot * b.threads),
+        (rows, depth, channels),
+        (block, panel_group, part, int(copies), slot),
+        *bounds(node, b.dtype),
+    )
 
 
 def weight_grad(

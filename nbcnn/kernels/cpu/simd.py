@@ -108,6 +108,12 @@ def emit_load(builder, pointer, itemsize: int):
     return value
 
 
+def emit_clamp(builder, value, low, high):
+    """Hold every lane between those of two registers; NaN stays NaN."""
+    floor = builder.select(builder.fcmp_ordered("<", value, low), low, value)
+    return builder.select(builder.fcmp_ordered(">", floor, high), high, floor)
+
+
 @intrinsic
 def lanes(typingctx, array):
     """lanes(array): the number of elements of its type in one register, a compile-time constant."""
@@ -253,10 +259,7 @@ def clamp(typingctx, vec, low, high):
     """clamp(vec, low, high): each lane held between two scalars; NaN stays NaN."""
 
     def codegen(context, builder, signature, args):
-        low_vec = splat(builder, args[1], vec.count)
-        high_vec = splat(builder, args[2], vec.count)
-        floor = builder.select(builder.fcmp_ordered("<", args[0], low_vec), low_vec, args[0])
-        return builder.select(builder.fcmp_ordered(">", floor, high_vec), high_vec, floor)
+        return emit_clamp(builder, args[0], splat(builder, args[1], vec.count), splat(builder, args[2], vec.count))
 
     return vec(vec, vec.element, vec.element), codegen
 

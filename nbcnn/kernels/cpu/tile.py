@@ -11,9 +11,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nbcnn.kernels.cpu.simd import emit_fma, emit_load, emit_masked_load, pointer_to, splat, vec_of
+from nbcnn.kernels.cpu.simd import emit_clamp, emit_fma, emit_load, emit_masked_load, pointer_to, splat, vec_of
 
-__all__ = ["fma", "row", "row_first", "spill", "starts", "zeros"]
+__all__ = ["finish", "finish_onto", "fma", "pitched", "row", "row_first", "spill", "starts", "zeros"]
 
 
 @intrinsic(prefer_literal=True)
@@ -76,6 +76,18 @@ def starts(typingctx, tile, row, table, index):
 
 
 @intrinsic
+def pitched(typingctx, tile, row, start, pitch):
+    """pitched(tile, row, start, pitch): starts of rows that lie `pitch` elements apart, the first at `start`."""
+    kind = types.UniTuple(types.int64, tile.count // row.count)
+
+    def codegen(context, builder, signature, args):
+        at = [builder.add(args[2], builder.mul(args[3], ir.IntType(64)(i))) for i in range(kind.count)]
+        return context.make_tuple(builder, kind, at)
+
+    return kind(tile, row, types.int64, types.int64), codegen
+
+
+@intrinsic
 def fma(typingctx, tile, x, starts, offset, b):
     """fma(tile, x, starts, offset, b): tile[r, v] += x[starts[r] + offset] * b[v], the inner step of a product.
 
@@ -110,3 +122,46 @@ def spill(typingctx, tile, array, index):
         return context.get_dummy_value()
 
     return types.void(tile, array, types.int64), codegen
+
+
+def _emit_finish(context, builder, signature, args, onto: bool):
+    """Store a tile, row by row, with what is added to it: a row, and what lies at the same place of another array."""
+    tile, row, y, _starts, _column, _added = signature.args[:6]
+    base, below = (signature.args[6], args[6]) if onto else (None, None)
+    itemsize, lanes = y.dtype.bitwidth // 8, row.dtype.count
+    low, high = (splat(builder, bound, lanes) for bound in args[-2:])
+    regs = cgutils.unpack_tuple(builder, args[0], tile.count)
+    added = cgutils.unpack_tuple(builder, args[5], row.count)
+    for r, start in enumerate(cgutils.unpack_tuple(builder, args[3], tile.count // row.count)):
+        at = builder.add(start, args[4])
+        for v in range(row.count):
+            place = builder.add(at, ir.IntType(64)(v * lanes))
+            value = builder.fadd(regs[r * row.count + v], added[v])
+            if onto:
+                lower = emit_load(builder, pointer_to(context, builder, base, below, place), itemsize)
+                value = builder.fadd(value, lower)
+            value = emit_clamp(builder, value, low, high)
+            builder.store(value, pointer_to(context, builder, y, args[2], place)).align = itemsize
+    return context.get_dummy_value()
+
+
+@intrinsic
+def finish(typingctx, tile, row, y, starts, column, added, low, high):
+    """finish(tile, row, y, starts, column, added, low, high): y[starts[r] + column...] = clamp(tile[r] + added), whole
+    rows of the tile. added: a tuple of registers, one row.
+    """
+
+    def codegen(context, builder, signature, args):
+        return _emit_finish(context, builder, signature, args, onto=False)
+
+    return types.void(tile, row, y, starts, types.int64, added, y.dtype, y.dtype), codegen
+
+
+@intrinsic
+def finish_onto(typingctx, tile, row, y, starts, column, added, base, low, high):
+    """As finish, and base[starts[r] + column...] is added too; base may be y."""
+
+    def codegen(context, builder, signature, args):
+        return _emit_finish(context, builder, signature, args, onto=True)
+
+    return types.void(tile, row, y, starts, types.int64, added, base, y.dtype, y.dtype), codegen

@@ -1,0 +1,153 @@
+"""Products of rows by packed weights: 1x1 convolutions of stride 1, Gemm, and their gradients by the input.
+
+Activations lie channels last, so that pixels are the rows of a matrix without a gap. A block of rows is multiplied by
+all panels of weights before the next one, and y is written in the order in which it lies. While a tile is computed,
+its loop asks for the rows of x, y and the residual that the next block needs, evenly spread over its steps: a layer of
+64 channels writes so much for each multiplication that it would else wait for memory half of the time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import get_thread_id, prange
+
+from nbcnn.kernels.cpu import simd, tile
+from nbcnn.kernels.cpu.jit import inlined, kernel, serial
+from nbcnn.kernels.cpu.tiling import PANEL_VECS, ROWS
+
+__all__ = ["conv_pointwise"]
+
+
+@inlined
+def _multiply(acc, row, x, starts, w, at, depth, y, residual, ahead, steps):
+    """tile += `depth` channels of x by as many rows of a weight panel.
+
+    ahead: where the next rows lie in x, and in y and the residual; steps: how far to go on there with every channel.
+    """
+    width = len(row) * simd.lanes(x)
+    x_ahead, y_ahead = ahead
+    x_step, y_step = steps
+    for c in range(depth):
+        simd.prefetch(x, x_ahead)
+        simd.prefetch(y, y_ahead)
+        simd.prefetch(residual, y_ahead)
+        x_ahead += x_step
+        y_ahead += y_step
+        acc = tile.fma(acc, x, starts, c, tile.row(row, w, at))
+        at += width
+    return acc
+
+
+@serial
+def _finish_edge(row, spill, spot, y, start, pitch, rows, column, columns, bias, base, low, high):
+    """As tile.finish_onto for a spilled tile, of which only so many rows and columns are there."""
+    lanes = simd.lanes(y)
+    for r in range(rows):
+        for v in range(len(row)):
+            left = columns - v * lanes
+            place = start + r * pitch + column + v * lanes
+            value = simd.load(spill, spot + (r * len(row) + v) * lanes)
+            if bias.size > 0:
+                value = simd.add(value, simd.load_first(bias, column + v * lanes, left))
+            if base.size > 0:
+                value = simd.add(value, simd.load_first(base, place, left))
+            simd.store_first(y, place, simd.clamp(value, low, high), left)
+
+
+@serial
+def _pack_rows(x, scratch, at, apart, start, pitch, rows, count, depth):
+    """Copy `depth` channels of `rows` rows of x to scratch, `apart` elements from each other; the last one fills up to
+    `count`.
+    """
+    lanes = simd.lanes(x)
+    for r in range(count):
+        source, place = start + min(r, rows - 1) * pitch, at + r * apart
+        for c in range(0, depth, lanes):
+            simd.store(scratch, place + c, simd.load_first(x, source + c, depth - c))
+
+
+@serial
+def _pointwise_task(task, x, w, bias, residual, y, none, scratch, slot, dims, schedule, low, high):
+    """A block of rows by a range of panels, a part of the depth after the other."""
+    acc, row = tile.zeros(y, ROWS, PANEL_VECS), tile.zeros(y, 1, PANEL_VECS)
+    all_rows, depth, channels = dims
+    block, panel_group, part, copies, _slot = schedule
+    lanes = simd.lanes(y)
+    width = PANEL_VECS * lanes
+    panels = (channels + width - 1) // width
+    ranges = (panels + panel_group - 1) // panel_group
+    panel0 = task % ranges * panel_group
+    panel1 = min(panel0 + panel_group, panels)
+    first = task // ranges * block
+    rows = min(block, all_rows - first)
+    tiles = (rows + ROWS - 1) // ROWS
+    packed, apart = slot + ROWS * width, part + lanes
+    below = residual if residual.size > 0 else y
+    # Of y, only whole rows are asked for: the rest of a row may be another thread's.
+    asks = 1 if ranges == 1 else 0
+    x_step = (ROWS + panel1 - panel0 - 1) // (panel1 - panel0)
+    y_step = asks * ((ROWS * channels + panels * depth - 1) // (panels * depth))
+    x_ahead, y_ahead = (first + rows) * depth, (first + asks * rows) * channels
+    for c0 in range(0, depth, part):
+        count = min(part, depth - c0)
+        is_first, is_last = c0 == 0, c0 + part >= depth
+        floor = low if is_last else y.dtype.type(-np.inf)
+        ceiling = high if is_last else y.dtype.type(np.inf)
+        base = residual if is_first else y
+        offset = bias if is_first else none
+        for panel in range(panel0, panel1):
+            column = panel * width
+            columns = min(width, channels - column)
+            added = tile.row_first(row, offset, column, columns) if offset.size > 0 else row
+            for i in range(tiles):
+                at = first + i * ROWS
+                left = min(ROWS, rows - i * ROWS)
+                start, pitch = at * depth + c0, depth
+                # Rows of a smaller tile are copied too, so that none is read that is not there; one row is read by all.
+                if copies | (left < ROWS):
+                    if rows == 1:
+                        pitch = 0
+                    else:
+                        place = packed + i * ROWS * apart
+                        if panel == panel0:
+                            _pack_rows(x, scratch, place, apart, start, depth, left, ROWS, count)
+                        start, pitch = simd.distance(x, scratch) + place, apart
+                starts = tile.pitched(acc, row, start, pitch)
+                found = _multiply(
+                    acc, row, x, starts, w, (panel * depth + c0) * width, count, y, below, (x_ahead, y_ahead),
+                    (x_step, y_step),
+                )  # fmt: skip
+                x_ahead += x_step * count
+                y_ahead += y_step * count
+                if (left < ROWS) | (columns < width):
+                    tile.spill(found, scratch, slot)
+                    _finish_edge(
+                        row, scratch, slot, y, at * channels, channels, left, column, columns, offset, base, floor,
+                        ceiling,
+                    )  # fmt: skip
+                elif base.size > 0:
+                    places = tile.pitched(acc, row, at * channels, channels)
+                    tile.finish_onto(found, row, y, places, column, added, base, floor, ceiling)
+                else:
+                    places = tile.pitched(acc, row, at * channels, channels)
+                    tile.finish(found, row, y, places, column, added, floor, ceiling)
+
+
+@kernel
+def conv_pointwise(x, w, bias, residual, y, none, scratch, dims, schedule, low, high):
+    """y = clamp(bias + residual + x @ w, low, high).
+
+    x (rows, depth), residual and y (rows, channels), bias (channels): flat; bias and residual may be empty, and the
+    residual may be y itself. w: panels of PANEL_VECS registers, as tiling.py says. none: an empty array.
+    dims: (rows, depth, channels). schedule: (rows in a block, a multiple of ROWS; panels in a task; part of the depth
+    that is taken at once; 1 if rows of x are copied next to each other before they are multiplied; elements of scratch
+    for a thread: a tile, and a block of rows of that part and a register each).
+    """
+    all_rows, _depth, channels = dims
+    block, panel_group, _part, _copies, size = schedule
+    width = PANEL_VECS * simd.lanes(y)
+    ranges = ((channels + width - 1) // width + panel_group - 1) // panel_group
+    for index in prange((all_rows + block - 1) // block * ranges):
+        task = np.int64(index)
+        slot = get_thread_id() * size
+        _pointwise_task(task, x, w, bias, residual, y, none, scratch, slot, dims, schedule, low, high)
