@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import nbcnn
-from nbcnn.kernels.cpu import jit
+from nbcnn.kernels.cpu import cache as kept_code
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
 
 PACKAGE = Path(nbcnn.__file__).parent
@@ -55,11 +55,11 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, cache: Path, **more: str) -> list[str]:
-    """The result of the probe, and how many kernels came from the cache."""
+def run(folder: Path, cache: Path, before: str = "", **more: str) -> list[str]:
+    """The result of the probe, and how many kernels came from the cache. before: statements to run first."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(cache), **more}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # two edits in one second must not look alike to Python itself
-    command = [sys.executable, "-W", "error", "-c", MAIN]
+    command = [sys.executable, "-W", "error", "-c", before + MAIN]
     done = subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
@@ -74,6 +74,50 @@ def test_an_edit_of_a_helper_is_noticed(copy: Path) -> None:
     (copy / "nbcnn" / "kernels" / "cpu" / "probe_inner.py").write_text("FACTOR = 5\n")
     assert run(copy, cache) == ["10.0", "0"]
     assert run(copy, cache) == ["10.0", "1"]
+
+
+def test_an_edit_replaces_what_was_kept(copy: Path) -> None:
+    cache = copy / "cache"
+    run(copy, cache)
+    kept = sorted(cache.rglob("*.*"))
+    (copy / "nbcnn" / "kernels" / "cpu" / "probe.py").write_text(PROBE.replace("x[0] = ", "x[0] = 1 + "))
+    assert run(copy, cache) == ["7.0", "0"]
+    assert sorted(cache.rglob("*.*")) == kept
+
+
+UPGRADES = {
+    "Numba": 'import numba; numba.__version__ = "99.0"',
+    "llvmlite": 'import numba, llvmlite; llvmlite.__version__ = "99.0"',
+    "a setting": "import numba; numba.config.OPT = numba.core.config._OptLevel(1)",
+}
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
+def test_an_upgrade_is_noticed(copy: Path, upgrade: str) -> None:
+    cache = copy / "cache"
+    assert run(copy, cache) == ["6.0", "0"]
+    assert run(copy, cache, upgrade) == ["6.0", "0"]
+    assert run(copy, cache, upgrade) == ["6.0", "1"]
+
+
+@pytest.mark.parametrize("keep", [0, 70, 500])
+def test_a_damaged_file_is_replaced(copy: Path, keep: int) -> None:
+    cache = copy / "cache"
+    run(copy, cache)
+    (file,) = cache.rglob("*.nbc")
+    file.write_bytes(file.read_bytes()[:keep])
+    assert run(copy, cache) == ["6.0", "0"]
+    assert run(copy, cache) == ["6.0", "1"]
+
+
+def test_nothing_is_written_into_the_installation(copy: Path) -> None:
+    """So one that can only be read works too: what is compiled is kept in the user's cache folder."""
+    before = sorted((copy / "nbcnn").rglob("*"))
+    home = {"HOME": str(copy / "home"), "USERPROFILE": str(copy / "home"), "NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": ""}
+    assert run(copy, copy, **home) == ["6.0", "0"]
+    assert run(copy, copy, **home) == ["6.0", "1"]
+    assert sorted((copy / "nbcnn").rglob("*")) == before
+    assert list((copy / "home" / ".cache" / "nbcnn").rglob("*.nbc"))
 
 
 def test_widths_have_folders_of_their_own(copy: Path) -> None:
@@ -106,11 +150,11 @@ def test_a_folder_that_cannot_be_written_costs_only_time(copy: Path, place: obje
 
 
 def test_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(jit.numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(kept_code.numba.config, "CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert jit.cache_folder() == tmp_path / "nbcnn" / f"simd{8 * WIDTH_BYTES}"
+    assert kept_code.cache_folder() == tmp_path / "nbcnn" / f"simd{8 * WIDTH_BYTES}"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert jit.cache_folder().is_relative_to(Path.home())
+    assert kept_code.cache_folder().is_relative_to(Path.home())
 
 
 def imported(file: Path) -> set[Path]:
@@ -131,4 +175,4 @@ def imported(file: Path) -> set[Path]:
 
 @pytest.mark.parametrize("file", sorted(KERNELS.rglob("*.py")), ids=lambda path: path.stem)
 def test_no_import_is_overlooked(file: Path) -> None:
-    assert imported(file) <= set(jit._imports(file.resolve()))
+    assert imported(file) <= set(kept_code._imports(file.resolve()))
