@@ -4,15 +4,18 @@ needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from nbcnn.report.numbers import amount, mebibytes
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["amount", "console", "mebibytes", "note", "table"]
+__all__ = ["amount", "console", "mebibytes", "note", "stages", "table"]
 
 WIDE = 160
 """Columns of output that does not go to a terminal, so that nothing is cut off in a file or a pipe."""
@@ -48,14 +51,14 @@ def note(text: str) -> None:
     click.echo(f"note: {text}", err=True)
 
 
-def amount(count: int) -> str:
-    """12345 as "12,345"."""
-    return f"{count:,}"
+@contextmanager
+def stages() -> Iterator[Callable[[str], None]]:
+    """A line on the standard error that says what is being done, for as long as this lasts; only on a terminal."""
+    from rich.console import Console
 
-
-def mebibytes(count: int) -> str:
-    """Bytes as "1.5 MiB", fewer as "1.5 KiB" or "40 B"."""
-    for power, unit in ((20, "MiB"), (10, "KiB")):
-        if count >= 2**power:
-            return f"{count / 2**power:,.1f} {unit}"
-    return f"{count} B"
+    screen = Console(stderr=True, highlight=False)
+    if not screen.is_terminal:
+        yield lambda text: None
+        return
+    with screen.status("", spinner="dots") as status:
+        yield lambda text: status.update(f"{text} ...")

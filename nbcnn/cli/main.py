@@ -22,6 +22,7 @@ COMMANDS = {
     "validate": "Compare a network's outputs with onnxruntime's.",
     "summary": "Show a network's layers: shapes, parameters, multiply-adds, memory.",
     "check": "Say what of a network can run and be trained, and why not.",
+    "bench": "Time a network on this machine, layer by layer and beside onnxruntime.",
 }
 """Name -> line of help. The command is `command` in nbcnn/cli/<name>.py."""
 

@@ -109,6 +109,9 @@ def _matmul(node: Node, values: Values) -> _Product:
 
 
 PRODUCTS: dict[str, Callable[[Node, Values], _Product]] = {
+    "BatchConv": _convolution(-1, 0, ("inputs", 1)),
+    "BatchConvInputGrad": _convolution(0, -1, ("inputs", 1)),
+    "BatchConvWeightGrad": _convolution(1, 0, ("outputs", 0)),
     "Conv": _convolution(-1, 0, ("inputs", 1)),
     "ConvInputGrad": _convolution(0, -1, ("inputs", 1)),
     "ConvWeightGrad": _convolution(1, 0, ("outputs", 0)),
@@ -126,7 +129,7 @@ PRODUCTS: dict[str, Callable[[Node, Values], _Product]] = {
 MOVES = (
     *("Concat", "ConcatGrad", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "PadGrad", "Repeat"),
     *("Reshape", "Slice", "SliceGrad", "SpaceToDepth", "Split", "SplitGrad", "Squeeze", "ToLayout", "Transpose"),
-    *("Unsqueeze", "Cast", "PackWeights", "UnpackWeights", "TransposeWeights"),
+    *("Unsqueeze", "Cast", "ToBatch", "FromBatch", "PackWeights", "UnpackWeights", "TransposeWeights"),
 )
 """Operators that compute nothing."""
 
@@ -166,7 +169,10 @@ def _operations(node: Node, values: Values) -> int:
 
 
 GROUPS = {
-    "convolution": ("Conv", "ConvInputGrad", "ConvWeightGrad"),
+    "convolution": (
+        *("Conv", "ConvInputGrad", "ConvWeightGrad"),
+        *("BatchConv", "BatchConvInputGrad", "BatchConvWeightGrad"),
+    ),
     "transposed convolution": ("ConvTranspose", "ConvTransposeInputGrad", "ConvTransposeWeightGrad"),
     "matrix product": ("Gemm", "GemmInputGrad", "GemmWeightGrad", "MatMul"),
     "normalization": ("BatchNormalization", "BatchNormalizationSums", "BatchNormalizationInputGrad", "LRN", "LRNGrad"),

@@ -9,49 +9,54 @@ from typing import Any
 
 import numpy as np
 
-from nbcnn.graph import Graph, Node
+from nbcnn.graph import Graph, Node, Value
 from nbcnn.report.arithmetic import group_of, work
+from nbcnn.report.matching import match_nodes
 from nbcnn.report.parts import owned_parts
-from nbcnn.report.profile import PeerNode, Profile
+from nbcnn.report.profile import PeerProfile, Profile
 from nbcnn.report.roofline import Roofline
 
-__all__ = ["layer_rows", "others", "outside_ms", "phases"]
+__all__ = ["PHASES", "layer_rows", "outside_ms", "parts_of", "phases", "put_beside"]
 
 
-def layer_rows(
-    found: Profile,
-    source: Graph,
-    roofline: Roofline | None,
-    peers: Mapping[int, Sequence[PeerNode]] | None = None,
-) -> list[dict[str, Any]]:
+PHASES = ("forward", "loss", "backward", "update")
+NOTHING = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators of the file that leave nothing to compute where they have no row of their own."""
+
+
+def parts_of(found: Profile, source: Graph) -> list[list[Node]]:
+    """For each profiled node, the nodes of the file that it computes."""
+    graph = found.plan.graph
+    mine = dict(zip(map(id, graph.nodes), owned_parts(graph.nodes, source), strict=True))
+    return [mine[id(node)] for node in found.nodes]
+
+
+def layer_rows(found: Profile, parts: Sequence[Sequence[Node]], roofline: Roofline | None) -> list[dict[str, Any]]:
     """The rows of a report, in the order in which the nodes run.
 
-    peers: id of a source node -> the nodes of the other side that stand for it. Of each row: name, op, the operators
-    that were fused into it, phase, shape of its output in ONNX order, algorithm, kernels, ms (median), quartiles_ms,
-    share of all nodes' time, flops, bytes, gflops, gbytes, and, where a roofline is known, least_ms, roofline (least
-    over measured time) and bound; peer_ms, of the other side's nodes that do the same, or None.
+    parts: those of parts_of. Of each row: name, op, the operators that were fused into it, phase, shape of its output
+    in ONNX order, algorithm, kernels, ms (median), quartiles_ms, share of all nodes' time, flops, bytes, gflops,
+    gbytes, and, where a roofline is known, least_ms, roofline (least over measured time) and bound.
     """
-    graph = found.plan.graph
-    parts = {id(node): mine for node, mine in zip(graph.nodes, owned_parts(graph.nodes, source), strict=True) if mine}
-    steps = dict(zip(map(id, found.nodes), phases(found.nodes), strict=True))
+    values = found.plan.graph.values
     quartiles = np.quantile(found.node_seconds(), (0.25, 0.5, 0.75), axis=0)
     whole = float(quartiles[1].sum()) or 1.0
     rows = []
-    for node, (low, middle, high) in zip(found.nodes, quartiles.T, strict=True):
-        mine = parts.get(id(node), [])
-        done, seconds = work(node, graph.values), max(float(middle), 1e-9)
+    columns = zip(found.nodes, parts, phases(found.nodes), quartiles.T.tolist(), strict=True)
+    for node, mine, phase, (low, middle, high) in columns:
+        done, seconds = work(node, values), max(middle, 1e-9)
         row: dict[str, Any] = {
             "name": _name(node, mine),
             "op": node.op,
             "fused": _fused(node, mine),
             "group": group_of(node.op),
-            "phase": steps[id(node)],
-            "shape": _shape(node, graph),
+            "phase": phase,
+            "shape": _shape(node, values),
             "algorithm": node.attrs.get("algorithm"),
             "kernels": found.kernels(node),
             "ms": middle * 1e3,
             "quartiles_ms": [low * 1e3, high * 1e3],
-            "time_share": float(middle) / whole,
+            "time_share": middle / whole,
             "flops": done.flops,
             "bytes": done.bytes,
             "gflops": done.flops / seconds / 1e9,
@@ -60,11 +65,28 @@ def layer_rows(
         if roofline is not None:
             least = roofline.seconds(done)
             row |= {"least_ms": least * 1e3, "roofline": least / seconds, "bound": roofline.bound(done)}
-        if peers is not None:
-            theirs = [peer.ms for part in mine for peer in peers.get(id(part), ())]
-            row["peer_ms"] = sum(theirs) if theirs else None
         rows.append(row)
     return rows
+
+
+def put_beside(
+    rows: Sequence[dict[str, Any]], parts: Sequence[Sequence[Node]], theirs: PeerProfile, source: Graph
+) -> list[dict[str, Any]]:
+    """Give each row `peer_ms`, the time of the other side's nodes that do the same, None where there are none.
+
+    Returns the other side's nodes in the order in which they ran: name, op, ms, and `row`, the number of the row that
+    they stand beside, None for those that stand for nothing in the file, such as changes of layout.
+    """
+    place = {id(part): index for index, mine in enumerate(parts) for part in mine}
+    for row in rows:
+        row["peer_ms"] = None
+    found = []
+    for peer, node in zip(theirs.nodes, match_nodes(theirs.nodes, source), strict=True):
+        index = place.get(id(node)) if node is not None else None
+        if index is not None:
+            rows[index]["peer_ms"] = (rows[index]["peer_ms"] or 0.0) + peer.ms
+        found.append({"name": peer.name, "op": peer.op, "ms": peer.ms, "row": index})
+    return found
 
 
 def phases(nodes: Sequence[Node]) -> list[str]:
@@ -86,16 +108,6 @@ def outside_ms(found: Profile) -> float:
     return max(0.0, float(np.median(found.call_seconds() - found.node_seconds().sum(axis=1))) * 1e3)
 
 
-def others(nodes: Sequence[PeerNode]) -> list[dict[str, Any]]:
-    """Nodes of the other side that stand for none of the file, by operator, the slowest first."""
-    found: dict[str, dict[str, Any]] = {}
-    for node in nodes:
-        row = found.setdefault(node.op, {"op": node.op, "count": 0, "ms": 0.0})
-        row["count"] += 1
-        row["ms"] += node.ms
-    return sorted(found.values(), key=lambda row: -row["ms"])
-
-
 def _name(node: Node, parts: Sequence[Node]) -> str:
     """The name in the file, or that of the result."""
     for part in parts:
@@ -106,12 +118,12 @@ def _name(node: Node, parts: Sequence[Node]) -> str:
 
 def _fused(node: Node, parts: Sequence[Node]) -> list[str]:
     """Operators of the file that the node computes besides its own; for one that became another, all of them."""
-    ops = [part.op for part in parts]
+    ops = [part.op for part in parts if part.op not in NOTHING]
     if node.op in ops:
         ops.remove(node.op)
     return ops
 
 
-def _shape(node: Node, graph: Graph) -> list[int]:
+def _shape(node: Node, values: Mapping[str, Value]) -> list[int]:
     name = node.output(0) or node.input(0)
-    return list(graph.values[name].dims) if name else []
+    return list(values[name].dims) if name else []

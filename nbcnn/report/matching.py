@@ -19,19 +19,11 @@ ENDINGS = re.compile(r"(_nchwc|_token_\d+|_fused|_transformed)+$")
 BEGINNING = "fused "
 
 
-def match_nodes(theirs: Iterable[PeerNode], source: Graph) -> tuple[dict[int, list[PeerNode]], list[PeerNode]]:
-    """(id of a source node -> the nodes that stand for it, those that stand for none)."""
+def match_nodes(theirs: Iterable[PeerNode], source: Graph) -> list[Node | None]:
+    """For each node of onnxruntime's, the node of the source graph that it stands for, if there is one."""
     named = {node.name: node for node in source.nodes if node.name}
     producers = source.producers()
-    found: dict[int, list[PeerNode]] = {}
-    rest = []
-    for peer in theirs:
-        node = _node(peer, named, producers, source.nodes)
-        if node is None:
-            rest.append(peer)
-        else:
-            found.setdefault(id(node), []).append(peer)
-    return found, rest
+    return [_node(peer, named, producers, source.nodes) for peer in theirs]
 
 
 def _node(peer: PeerNode, named: dict[str, Node], producers: dict[str, Node], nodes: list[Node]) -> Node | None:

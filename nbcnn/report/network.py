@@ -20,9 +20,8 @@ from nbcnn.graph import is_float
 from nbcnn.model import Model
 from nbcnn.plan import Plan
 from nbcnn.report.agreement import agree
-from nbcnn.report.layers import layer_rows, others, outside_ms
+from nbcnn.report.layers import layer_rows, outside_ms, parts_of, put_beside
 from nbcnn.report.machine import describe
-from nbcnn.report.matching import match_nodes
 from nbcnn.report.peer import session
 from nbcnn.report.probe import measure_apart
 from nbcnn.report.profile import PeerProfile, Profile, profile, profile_peer
@@ -155,8 +154,9 @@ class _Inference:
         self.tell("profiling each node")
         mine = profile(lambda: self.model.run(None, self.feeds), 0.2 * self.request.seconds)
         theirs = self._profile_peer(len(mine.calls))
-        matched, rest = match_nodes(theirs.nodes, self.model.graph) if theirs else ({}, [])
-        rows = layer_rows(mine, self.model.graph, self.roofline, matched if theirs else None)
+        parts = parts_of(mine, self.model.graph)
+        rows = layer_rows(mine, parts, self.roofline)
+        peer_nodes = put_beside(rows, parts, theirs, self.model.graph) if theirs else []
         tracks[OURS]["inference"] = track(mine, rows, "run")
         if theirs:
             tracks[THEIRS] = {"inference": peer_track(theirs, "run")}
@@ -171,8 +171,8 @@ class _Inference:
             "ratio": found.ratio(THEIRS, OURS) if self.peer else None,
             "ratio_blocks": found.ratio_range(THEIRS, OURS) if self.peer else None,
             "differences": self.differences,
-            "peer_other": others(rest),
             "layers": rows,
+            "peer_nodes": peer_nodes,
             "memory": memory,
         }
 
@@ -230,7 +230,7 @@ def _training(
     found = compare([Side(OURS, step)], request.blocks(1))
     tell("profiling each node of a training step")
     mine = profile(step, 0.2 * request.seconds)
-    rows = layer_rows(mine, model.graph, roofline)
+    rows = layer_rows(mine, parts_of(mine, model.graph), roofline)
     tracks[OURS]["training"] = track(mine, rows, "step")
     return {
         "first_run_s": first,

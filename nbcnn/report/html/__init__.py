@@ -1,0 +1,1 @@
+"""Reports as pages: one HTML file each, with pictures in SVG inside, that needs nothing else."""
