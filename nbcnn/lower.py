@@ -9,9 +9,11 @@ import numpy as np
 from nbcnn.graph import Graph
 from nbcnn.parameter import Parameter
 from nbcnn.passes.affine import absorb_affine
+from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
 from nbcnn.passes.decompose import decompose
 from nbcnn.passes.eliminate import eliminate
 from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
+from nbcnn.passes.lanes import pictures_in_lanes
 from nbcnn.passes.layout import choose_layouts
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.reorder import pool_before_activation
@@ -28,8 +30,9 @@ def lower_for_inference(
     parameters: Mapping[str, Parameter],
     dtype: np.dtype,
     outputs: Iterable[str] | None = None,
+    choose: Choose = direct,
 ) -> Graph:
-    """The graph that computes `outputs` (default: all) for inputs of these shapes, as fast as it can."""
+    """The graph that computes `outputs` (default: all) for inputs of these shapes; `choose` picks algorithms."""
     graph = specialize(source, feeds, dtype, outputs)
     decompose(graph)
     eliminate(graph)
@@ -37,6 +40,8 @@ def lower_for_inference(
     fold_batch_norm(graph)
     fuse_epilogues(graph)
     choose_layouts(graph)
+    pictures_in_lanes(graph, train=False)
+    choose_algorithms(graph, choose)
     pack_weights(graph, parameters)
     return graph
 
@@ -49,4 +54,5 @@ def lower_for_training(source: Graph, feeds: Feeds, dtype: np.dtype, outputs: It
     pool_before_activation(graph)
     fuse_epilogues(graph)
     choose_layouts(graph)
+    pictures_in_lanes(graph, train=True)
     return graph

@@ -16,6 +16,7 @@ from nbcnn.graph import Dim, Graph, Value, is_float
 from nbcnn.parameter import Parameter
 
 if TYPE_CHECKING:
+    from nbcnn.passes.algorithms import Choose
     from nbcnn.plan import Plan
 
 __all__ = ["Model", "Port"]
@@ -150,11 +151,18 @@ class Model:
         from nbcnn.lower import lower_for_inference
 
         shapes = {name: (a.shape, a.dtype) for name, a in arrays.items()}
-        graph = lower_for_inference(self.graph, shapes, self.parameters, self.dtype, wanted)
+        graph = lower_for_inference(self.graph, shapes, self.parameters, self.dtype, wanted, self.chooser())
         plan = self._plans[key] = self.build(graph)
         while len(self._plans) > PLANS_KEPT:
             self._plans.popitem(last=False)
         return plan
+
+    def chooser(self) -> Choose:
+        """What picks the algorithm of each convolution."""
+        from nbcnn.kernels.cpu.threads import most
+        from nbcnn.passes.algorithms import by_cost, direct
+
+        return direct if self.exact else by_cost(most())
 
     def build(self, graph: Graph) -> Plan:
         """Bind a lowered graph to this model's weights and memory."""

@@ -198,6 +198,7 @@ class Trainer:
             optimizer=self.optimizer,
             states=self._states,
             dtype=model.dtype,
+            choose=model.chooser(),
         )
         plan = model.build(graph)
         split = 1 + max(i for i, node in enumerate(plan.nodes) if LOSS in node.outputs)

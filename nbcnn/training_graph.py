@@ -18,6 +18,7 @@ from nbcnn.lower import Feeds, lower_for_training
 from nbcnn.ops import lookup
 from nbcnn.optim import Optimizer
 from nbcnn.parameter import Parameter
+from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
 from nbcnn.passes.fuse import fuse_epilogues
 from nbcnn.passes.pack import WEIGHT_INPUT, pack_weights
 from nbcnn.passes.specialize import Mode
@@ -66,6 +67,7 @@ def step_graph(
     optimizer: Optimizer,
     states: dict[str, np.ndarray],
     dtype: np.dtype,
+    choose: Choose = direct,
 ) -> Graph:
     """Build it for inputs and targets of these shapes; its one output is the loss, LOSS.
 
@@ -94,6 +96,7 @@ def step_graph(
     # Only now: fusing moves nodes, and some of them read weights, which must not have been updated by then.
     _add_updates(graph, gradients, parameters, optimizer, states)
     graph.outputs = [graph.values[LOSS]]
+    choose_algorithms(graph, choose)
     pack_weights(graph, parameters)
     if RANDOM in graph.initializers:
         graph.initializers[RANDOM] = states[RANDOM]

@@ -11,11 +11,14 @@ __all__ = ["KERNELS"]
 KERNELS: dict[str, str] = {
     "adam_update": "update",
     "arithmetic": "arithmetic",
+    "batch_conv": "batch_lanes",
+    "batch_layout": "batch_lanes",
     "batch_norm_apply": "batch_norm",
     "batch_norm_fold": "batch_norm",
     "batch_norm_input_grad": "batch_norm",
     "batch_norm_statistics": "batch_norm",
     "batch_norm_sums": "batch_norm",
+    "batch_weight_grad": "batch_lanes_grad",
     "class_loss": "loss",
     "conv_gather": "conv",
     "conv_pointwise": "pointwise",
@@ -48,4 +51,7 @@ KERNELS: dict[str, str] = {
     "transpose_matrices": "layout",
     "transpose_weights": "pack",
     "unpack_weights": "pack",
+    "winograd_conv": "winograd",
+    "winograd_weight_grad": "winograd_grad",
+    "winograd_weights": "winograd",
 }

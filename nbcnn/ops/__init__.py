@@ -10,6 +10,7 @@ __all__ = ["FAMILIES", "REGISTRY", "Facts", "Op", "lookup"]
 
 FAMILIES = (
     "arithmetic",
+    "batch_lanes",
     "batch_norm",
     "concat",
     "constant",
@@ -36,6 +37,7 @@ FAMILIES = (
     "take",
     "transpose",
     "update",
+    "winograd",
 )
 
 for _family in FAMILIES:

@@ -9,7 +9,7 @@ output is stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,12 @@ from nbcnn.graph import Node, Value
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.gather import Epilogue, Gather, depthwise_weight_grad, triple, weight_grad, window_taps
 from nbcnn.ops.packing import Packing, dense, depthwise, rows
+from nbcnn.ops.winograd import POINTS, Factors, Tiles
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
 
-__all__ = ["Conv"]
+__all__ = ["Conv", "direct_algorithm"]
 
 FEW_CHANNELS = 8
 """Up to so many input channels, a line of the kernel is read as one run from a padded copy of the picture."""
@@ -51,6 +52,20 @@ def _padded(win: Window) -> Window:
     return Window(size, win.kernel, win.strides, win.dilations, none, none, win.out)
 
 
+def direct_algorithm(node: Node, values: Mapping[str, Value]) -> str:
+    """What the direct sum of products of a Conv or one of its gradients is called, by the shape that decides on it."""
+    gradient = node.op == "ConvWeightGrad"
+    w = values[node.outputs[0] if gradient else node.inputs[1]]
+    if node.attrs["depthwise"]:
+        return "depthwise"
+    if w.dims[2:] == (1,) * len(w.dims[2:]):
+        return "pointwise"
+    x = values[node.inputs[0]]
+    if node.op != "ConvInputGrad" and _reads_lines(_window(node, x, w), w.dims[1], node.attrs["group"]):
+        return "few-channel"
+    return "grouped" if node.attrs["group"] > 1 else "implicit-gemm"
+
+
 def conv_packing(x: Value, w: Value, win: Window, group: int) -> Packing:
     """How the forward kernel wants the weights."""
     assert w.dtype is not None
@@ -60,6 +75,24 @@ def conv_packing(x: Value, w: Value, win: Window, group: int) -> Packing:
     if _reads_lines(win, depth, group):
         return rows(channels, depth, win.kernel, w.dtype.itemsize)
     return dense(group, channels, depth, win.kernel, w.dtype.itemsize)
+
+
+def _as_factors(node: Node, packing: Packing, flip: bool) -> Packing | Factors:
+    """What the chosen algorithm reads instead of panels."""
+    points = POINTS.get(node.attrs.get("algorithm", ""))
+    return packing if points is None else Factors(packing, points, flip)
+
+
+def _tiles(node: Node, x: Value, y: Value, pads: Sequence[int]) -> Tiles:
+    """The tiles of a convolution from x to y by Winograd's algorithm."""
+    (images, depth, height, width), (_, channels, out_height, out_width) = x.dims, y.dims
+    return Tiles(
+        points=POINTS[node.attrs["algorithm"]],
+        images=images,
+        source=(height, width, depth, depth),
+        target=(out_height, out_width, channels, channels),
+        pads=(pads[0], pads[1]),
+    )
 
 
 @register("Conv")
@@ -105,9 +138,9 @@ class Conv(Op):
         assert x and w and x.dtype
         return [(x.dtype, (x.dims[0], w.dims[0], *_window(node, x, w).out))]
 
-    def packing(self, node: Node, values: dict[str, Value]) -> Packing:
+    def packing(self, node: Node, values: dict[str, Value]) -> Packing | Factors:
         x, w = values[node.inputs[0]], values[node.inputs[1]]
-        return conv_packing(x, w, _window(node, x, w), node.attrs["group"])
+        return _as_factors(node, conv_packing(x, w, _window(node, x, w), node.attrs["group"]), flip=False)
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys
@@ -131,14 +164,20 @@ class Conv(Op):
         win = window(
             x.dims[2:], node.attrs["kernel"], node.attrs["strides"], node.attrs["pads"], node.attrs["dilations"]
         )
-        packing: Packing = node.attrs["packing"]
+        packing: Packing | Factors = node.attrs["packing"]
         source, pitch = b.buffer(x.name), x.dims[1]
-        if packing.inner > 1:
-            source, win = _pad(b, source, x, win), _padded(win)
-        kernel = win.kernel if packing.inner == 1 else (*win.kernel[:-1], 1)
         residual = node.input(3)
         if residual:
             b.in_place(node.outputs[0], residual)
+        if isinstance(packing, Factors):
+            epilogue = Epilogue(node.input(2), residual)
+            _tiles(node, x, b.value(node.outputs[0]), win.begins).bind(
+                b, node, source, b.buffer(w.name), b.buffer(node.outputs[0]), epilogue
+            )
+            return
+        if packing.inner > 1:
+            source, win = _pad(b, source, x, win), _padded(win)
+        kernel = win.kernel if packing.inner == 1 else (*win.kernel[:-1], 1)
         gather = Gather(
             images=x.dims[0],
             grid=win.out,
@@ -179,13 +218,13 @@ class ConvInputGrad(Op):
     layout = "last"
     activations = (0, 2)
 
-    def packing(self, node: Node, values: dict[str, Value]) -> Packing:
+    def packing(self, node: Node, values: dict[str, Value]) -> Packing | Factors:
         w = values[node.inputs[1]]
         assert w.dtype is not None
         group, kernel, itemsize = node.attrs["group"], w.dims[2:], w.dtype.itemsize
         if node.attrs["depthwise"]:
             return depthwise(group, kernel, itemsize)
-        return dense(group, w.dims[0] // group, w.dims[1], kernel, itemsize).transposed()
+        return _as_factors(node, dense(group, w.dims[0] // group, w.dims[1], kernel, itemsize).transposed(), flip=True)
 
     def bind(self, node: Node, b: Binder) -> None:
         dy, dx = b.value(node.inputs[0]), b.value(node.outputs[0])
@@ -195,6 +234,13 @@ class ConvInputGrad(Op):
         residual = node.input(2)
         if residual:
             b.in_place(dx.name, residual)
+        if isinstance(node.attrs["packing"], Factors):
+            # Turned round, each tap reaches as far back as it reached ahead: padding of k - 1 becomes none.
+            pads = [k - 1 - p for k, p in zip(win.kernel, win.begins, strict=True)]
+            _tiles(node, dy, dx, pads).bind(
+                b, node, b.buffer(dy.name), b.buffer(node.inputs[1]), b.buffer(dx.name), Epilogue("", residual)
+            )
+            return
         for phase in gather_phases(win):
             gather = Gather(
                 images=dy.dims[0],
@@ -234,7 +280,9 @@ class ConvWeightGrad(Op):
         if packing.inner > 1:
             source, win = _pad(b, source, x, win), _padded(win)
         dy, dw = b.buffer(node.inputs[1]), b.buffer(node.outputs[0])
-        if node.attrs["depthwise"]:
+        if node.attrs.get("algorithm") in POINTS:
+            _tiles(node, x, b.value(node.inputs[1]), win.begins).bind_weight_grad(b, source, dy, dw)
+        elif node.attrs["depthwise"]:
             depthwise_weight_grad(b, source, dy, dw, packing, win, x.dims[0])
         else:
             weight_grad(b, source, dy, dw, packing, win, x.dims[0], x.dims[1])

@@ -20,7 +20,7 @@ from nbcnn.kernels.cpu.tiling import packed_size
 from nbcnn.ops.base import Op, Shaped, register
 from nbcnn.parameter import Storage
 
-__all__ = ["Packing"]
+__all__ = ["Conversion", "Packing"]
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,15 @@ class Packing:
         return array
 
 
-class _Conversion(Op):
+class Conversion(Op):
+    """An operator that puts weights into another order."""
+
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         raise AssertionError(f"{node.op} is made after shapes are known")
 
 
 @register("PackWeights")
-class PackWeights(_Conversion):
+class PackWeights(Conversion):
     """weight in ONNX order -> panels."""
 
     def bind(self, node: Node, b: Binder) -> None:
@@ -91,7 +93,7 @@ class PackWeights(_Conversion):
 
 
 @register("UnpackWeights")
-class UnpackWeights(_Conversion):
+class UnpackWeights(Conversion):
     """panels (a weight's, or its gradient's) -> ONNX order."""
 
     def bind(self, node: Node, b: Binder) -> None:
@@ -100,7 +102,7 @@ class UnpackWeights(_Conversion):
 
 
 @register("TransposeWeights")
-class TransposeWeights(_Conversion):
+class TransposeWeights(Conversion):
     """panels of the forward product -> panels of the gradient by the input; `packing` is the forward one."""
 
     def bind(self, node: Node, b: Binder) -> None:

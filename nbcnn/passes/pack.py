@@ -7,6 +7,7 @@ by the weights
 2. where a parameter is itself stored in panels (`Parameter.storage`), readers of the same panels read it directly,
 the gradient by
    the input takes them through `TransposeWeights`, and whatever wants ONNX order goes through `UnpackWeights`;
+   Winograd's factors are made from the panels of the same product, through `WinogradWeights`;
 3. a gradient that was unpacked only to update such a parameter is not unpacked.
 """
 
@@ -17,11 +18,14 @@ from collections.abc import Mapping
 from nbcnn.graph import Graph, Node
 from nbcnn.ops import lookup
 from nbcnn.ops.packing import Packing
+from nbcnn.ops.winograd import Factors
 from nbcnn.parameter import Parameter
 
 __all__ = ["pack_weights"]
 
 WEIGHT_INPUT = {
+    "BatchConv": 1,
+    "BatchConvInputGrad": 1,
     "Conv": 1,
     "ConvInputGrad": 1,
     "Gemm": 1,
@@ -29,7 +33,7 @@ WEIGHT_INPUT = {
     "ConvTranspose": 1,
     "ConvTransposeInputGrad": 1,
 }
-WEIGHT_GRADS = ("ConvWeightGrad", "GemmWeightGrad", "ConvTransposeWeightGrad")
+WEIGHT_GRADS = ("BatchConvWeightGrad", "ConvWeightGrad", "GemmWeightGrad", "ConvTransposeWeightGrad")
 
 
 class _Packer:
@@ -42,7 +46,7 @@ class _Packer:
             if parameter.storage is not None and name in graph.values:
                 self.stored[name] = parameter.storage.key[0]  # type: ignore[assignment]
 
-    def panels(self, name: str, packing: Packing) -> str:
+    def panels(self, name: str, packing: Packing | Factors) -> str:
         """The name under which a weight can be read in this packing."""
         home = self.stored.get(name)
         if home == packing:
@@ -50,7 +54,9 @@ class _Packer:
         if (name, packing) not in self.made:
             value = self.graph.values[name]
             new = self.graph.new_value(f"{name}.panels", value.dtype, (packing.size,), "packed")
-            if home is not None and home.inner == 1 and home.transposed() == packing:
+            if isinstance(packing, Factors):
+                node = Node("WinogradWeights", [self.panels(name, packing.base)], [new], {"packing": packing})
+            elif home is not None and home.inner == 1 and home.transposed() == packing:
                 node = Node("TransposeWeights", [name], [new], {"packing": home})
             else:
                 node = Node("PackWeights", [self.plain(name)], [new], {"packing": packing})
@@ -74,11 +80,11 @@ class _Packer:
 def pack_weights(graph: Graph, parameters: Mapping[str, Parameter]) -> None:
     packer = _Packer(graph, parameters)
     values = graph.values
-    unpacked: dict[str, tuple[str, Packing]] = {}
+    unpacked: dict[str, tuple[str, Packing | Factors]] = {}
     for node in graph.nodes:
         slot = WEIGHT_INPUT.get(node.op)
         if slot is not None or node.op in WEIGHT_GRADS:
-            packing: Packing = lookup(node).packing(node, values)  # type: ignore[attr-defined]
+            packing: Packing | Factors = lookup(node).packing(node, values)  # type: ignore[attr-defined]
             weight = node.inputs[slot] if slot is not None else node.outputs[0]
             node.attrs |= {"packing": packing, "kernel": values[weight].dims[2:]}
         for index, name in enumerate(node.inputs):

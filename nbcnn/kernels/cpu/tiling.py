@@ -14,10 +14,12 @@ from nbcnn.kernels.cpu.width import REGISTERS, WIDTH_BYTES
 
 __all__ = [
     "CHANNEL_BLOCK",
+    "DEPTH_BLOCK",
     "GRAD_ROWS",
     "PACKED_PANELS",
     "PANEL_VECS",
     "ROWS",
+    "SHORT_ROWS",
     "lanes",
     "packed_size",
     "panel_vecs",
@@ -26,8 +28,12 @@ __all__ = [
 
 PANEL_VECS = 2
 ROWS = 14 if REGISTERS == 32 else 6
+SHORT_ROWS = 8 if REGISTERS == 32 else 4
+"""Rows of the tile that ends a product whose rows are few and no multiple of ROWS."""
 CHANNEL_BLOCK = 512
 """Input channels that a product takes at once."""
+DEPTH_BLOCK = 1024
+"""Depth of a product between two visits to y: so many rows of a panel (128 KiB in float32) stay in the L2 cache."""
 GRAD_ROWS = 13 if REGISTERS == 32 else 6
 PACKED_PANELS = 8
 """Panels of the output's gradient that the gradient by the weights copies at once: a long enough run for the memory

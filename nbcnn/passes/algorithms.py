@@ -1,0 +1,64 @@
+"""Choose how each convolution, and each of its gradients, is computed: the attribute `algorithm`.
+
+Convolutions of 3x3 taps and stride 1 may be computed by Winograd's algorithm, which multiplies less and rounds
+otherwise than the direct sum of products. For the others the shape alone decides, and the name is for reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+
+from nbcnn.cost import Layer, cycles
+from nbcnn.graph import Graph, Node, Value
+from nbcnn.ops.conv import direct_algorithm
+from nbcnn.ops.winograd import POINTS, is_eligible
+
+__all__ = ["Choose", "by_cost", "choose_algorithms", "direct"]
+
+CONVOLUTIONS = ("Conv", "ConvInputGrad", "ConvWeightGrad")
+
+Choose = Callable[[Node, Layer, Sequence[str]], str]
+"""(node, its layer, names of algorithms, the direct one first) -> one of the names."""
+
+
+def choose_algorithms(graph: Graph, choose: Choose) -> None:
+    """Set `algorithm` on every convolution; `choose` decides where there is a choice."""
+    changing = {node.inputs[0] for node in graph.nodes if node.attrs.get("effect")}
+    for node in graph.nodes:
+        if node.op in CONVOLUTIONS:
+            name = direct_algorithm(node, graph.values)
+            if is_eligible(node, graph.values):
+                name = choose(node, _layer(node, graph.values, changing), (name, *POINTS))
+            node.attrs["algorithm"] = name
+
+
+def direct(node: Node, layer: Layer, names: Sequence[str]) -> str:
+    """The direct sum of products, always."""
+    return names[0]
+
+
+def by_cost(threads: int) -> Choose:
+    """The algorithm that takes the least time by the cost model."""
+
+    def choose(node: Node, layer: Layer, names: Sequence[str]) -> str:
+        return min(names, key=lambda name: cycles(layer, POINTS.get(name, 0), threads))
+
+    return choose
+
+
+def _layer(node: Node, values: Mapping[str, Value], changing: set[str]) -> Layer:
+    gradient = node.op == "ConvWeightGrad"
+    y = values[node.inputs[1] if gradient else node.outputs[0]]
+    w = values[node.outputs[0] if gradient else node.inputs[1]]
+    depth, channels = (w.dims[0], w.dims[1]) if node.op == "ConvInputGrad" else (w.dims[1], w.dims[0])
+    assert w.dtype is not None
+    images, spatial = y.dims[0], y.dims[2:]
+    return Layer(
+        rows=images * prod(spatial),
+        tiles={n: images * prod(-(-size // (n - 2)) for size in spatial) for n in POINTS.values()},
+        depth=depth,
+        channels=channels,
+        itemsize=w.dtype.itemsize,
+        changing=not gradient and node.inputs[1] in changing,
+    )
