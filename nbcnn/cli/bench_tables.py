@@ -53,6 +53,8 @@ def _figures(part: Report, sides: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _remarks(part: Report) -> Iterator[str]:
+    from nbcnn.report.timing import is_busy
+
     if part["ratio"] is not None:
         low, high = part["ratio_blocks"]
         yield f"onnxruntime takes {part['ratio']:.2f} times our time ({low:.2f} to {high:.2f} from block to block)"
@@ -69,6 +71,8 @@ def _remarks(part: Report) -> Iterator[str]:
             f"results agree with onnxruntime's: they differ by at most {worst['max_abs']:.2g}, which is "
             f"{worst['deviations']:.1g} of their deviation"
         )
+    if is_busy(part["timings"]["nbcnn"]):
+        yield "the quartiles lie far apart: other work was in the way, or the processor changed its clock"
     memory = part["memory"]
     yield (
         f"planned memory: {mebibytes(memory['arena_bytes'])} of activations and scratch, "

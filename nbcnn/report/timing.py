@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["PAUSE", "Clock", "Comparison", "Plan", "Side", "Timing", "compare"]
+__all__ = ["PAUSE", "Clock", "Comparison", "Plan", "Side", "Timing", "compare", "is_busy"]
 
 PAUSE = 0.3
 """Seconds before each block; OpenMP's and onnxruntime's threads give up spinning well before."""
@@ -114,6 +114,17 @@ class Comparison:
         pairs = zip(self.timings[other].blocks, self.timings[ours].blocks, strict=True)
         ratios = [statistics.median(theirs) / statistics.median(mine) for theirs, mine in pairs]
         return min(ratios), max(ratios)
+
+
+BUSY = 0.2
+
+
+def is_busy(timing: Mapping[str, Any]) -> bool:
+    """Whether a timing, as `as_dict` gives it, spreads so far that other work must have been in the way: its quartiles
+    are further apart than BUSY of the median.
+    """
+    low, high = timing["quartiles_ms"]
+    return bool(high - low > BUSY * timing["median_ms"])
 
 
 def compare(sides: Sequence[Side], plan: Plan | None = None, clock: Clock = time) -> Comparison:

@@ -79,7 +79,7 @@ def _row(side: Calls, x: Linear, top: float) -> Markup:
     )
     if len(slower):
         told = f"{len(slower)} slower, up to {number(float(slower.max()))} ms"
-        parts.append(text(x.stop, base - 4, told, "soft halo", "end"))
+        parts.append(text(x.stop, top + 8, told, "soft halo", "end"))
     return join(*parts)
 
 

@@ -14,6 +14,7 @@ WIDTH = 960
 
 GROUPS = {
     "convolution": "circle",
+    "Winograd convolution": "circle",
     "transposed convolution": "circle",
     "matrix product": "square",
     "normalization": "triangle",
@@ -39,7 +40,7 @@ POLYGONS: dict[str, list[tuple[float, float]]] = {
 
 def group_class(name: str) -> str:
     """The class of a kind of work, which gives it its colour."""
-    return name.replace(" ", "-")
+    return name.lower().replace(" ", "-")
 
 
 def svg(height: float, *children: Markup | None, label: str, width: float = WIDTH) -> Markup:

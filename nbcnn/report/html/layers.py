@@ -14,12 +14,18 @@ from nbcnn.report.html.roofline_plot import Point
 from nbcnn.report.html.skyline import Block
 from nbcnn.report.numbers import number, shape_text
 
-__all__ = ["layer_points", "layer_table", "our_blocks", "peer_blocks"]
+__all__ = ["kind_of", "layer_points", "layer_table", "our_blocks", "peer_blocks"]
 
 Rows = Sequence[dict[str, Any]]
 
 MANY, SLOWEST = 120, 60
 """Of more layers than MANY the SLOWEST are shown first."""
+
+
+def kind_of(row: dict[str, Any]) -> str:
+    """The kind of work, as pictures tell them apart: the layer's group, with Winograd's convolutions on their own."""
+    group = str(row["group"])
+    return f"Winograd {group}" if (row["algorithm"] or "").startswith("winograd") else group
 
 
 def _operators(row: dict[str, Any]) -> str:
@@ -42,7 +48,7 @@ def _tip(row: dict[str, Any]) -> str:
 
 
 def our_blocks(rows: Rows) -> list[Block]:
-    return [Block(row["group"], row["ms"], row["gflops"], _tip(row)) for row in rows]
+    return [Block(kind_of(row), row["ms"], row["gflops"], _tip(row)) for row in rows]
 
 
 def peer_blocks(rows: Rows, nodes: Rows) -> list[Block]:
@@ -74,7 +80,7 @@ def layer_points(rows: Rows) -> list[Point]:
     found = []
     for row in rows:
         intensity = row["flops"] / row["bytes"] if row["bytes"] else 0.0
-        found.append(Point(row["name"], row["group"], intensity, row["gflops"], row["time_share"], _tip(row)))
+        found.append(Point(row["name"], kind_of(row), intensity, row["gflops"], row["time_share"], _tip(row)))
     return found
 
 
@@ -92,7 +98,7 @@ def layer_table(part: dict[str, Any]) -> Markup:
 
 def _table(part: dict[str, Any], rows: Rows) -> Markup:
     beside, several = part["peer"] is not None, len({row["phase"] for row in part["layers"]}) > 1
-    columns = [Column("layer", wide=True), Column("result"), Column("algorithm", wide=True), Column("time")]
+    columns = [Column("layer", wide=True), Column("algorithm, result", wide=True), Column("time")]
     columns += [Column("ms", True)] + ([Column(f"{part['peer']} ms", True), Column("ratio", True)] if beside else [])
     columns += [Column(name, True) for name in ("GFLOP/s", "GB/s", "roofline")]
     longest = max(max(row["ms"], row.get("peer_ms") or 0.0) for row in part["layers"])
@@ -105,14 +111,18 @@ def _cells(row: dict[str, Any], longest: float, beside: bool, several: bool) -> 
     least, peer = row.get("least_ms"), row.get("peer_ms")
     bar = cell_bar(
         row["ms"] / longest,
-        group_class(row["group"]),
+        group_class(kind_of(row)),
         None if least is None else least / longest,
         None if peer is None else peer / longest,
         _tip(row),
     )
-    cells: list[Markup | str] = [join(row["name"], el("span", under, class_="under")), shape_text(row["shape"])]
-    cells += [row["algorithm"] or ", ".join(row["kernels"]), bar, number(row["ms"])]
+    algorithm, shape = row["algorithm"] or ", ".join(row["kernels"]), shape_text(row["shape"])
+    cells: list[Markup | str] = [_two_lines(row["name"], under), _two_lines(algorithm, shape), bar, number(row["ms"])]
     if beside:
         cells += [number(peer), f"{peer / row['ms']:.2f}×"] if peer else ["", ""]
     cells += [number(row["gflops"]) if row["flops"] else "", number(row["gbytes"])]
     return [*cells, "" if row.get("roofline") is None else f"{row['roofline']:.0%}"]
+
+
+def _two_lines(above: str, below: str) -> Markup:
+    return join(above, el("span", below, class_="under"))

@@ -8,23 +8,24 @@ from nbcnn.report.html.bars import Part, stacked
 from nbcnn.report.html.distribution import calls_of, distribution
 from nbcnn.report.html.drawing import figure, group_class, group_legend, legend
 from nbcnn.report.html.element import Markup, el
-from nbcnn.report.html.layers import layer_points, layer_table, our_blocks, peer_blocks
+from nbcnn.report.html.layers import kind_of, layer_points, layer_table, our_blocks, peer_blocks
 from nbcnn.report.html.page import Tile, machine_line, machine_section, page, section, tiles
-from nbcnn.report.html.ratio import Ratio, ratios
+from nbcnn.report.html.ratio import Ratio, block_ratios, ratios
 from nbcnn.report.html.roofline_plot import roofline_plot
 from nbcnn.report.html.skyline import skyline
 from nbcnn.report.layers import PHASES
 from nbcnn.report.network import OURS, THEIRS
 from nbcnn.report.numbers import amount, mebibytes, number, shape_text
 from nbcnn.report.roofline import Roofline
+from nbcnn.report.timing import is_busy
 
 __all__ = ["network_page"]
 
 Report = dict[str, Any]
 
 HOW = (
-    "Both sides compute the same file on the same inputs, random numbers from a seed, with the same number of threads, in "
-    "one process. They are timed in alternating blocks: a pause, one call that is not timed, then calls of one side "
+    "Both sides compute the same file on the same inputs, random numbers from a seed, with the same number of threads, "
+    "in one process. They are timed in alternating blocks: a pause, one call that is not timed, then calls of one side "
     "only, because the threads of each side spin for a while after a call and would take the processor from the other. "
     "Nothing is timed before the results agree. Layers are timed inside whole runs, by the clock between them; the "
     "median of many runs is shown. onnxruntime's layers come from its own profiler, which slows it down a little."
@@ -35,6 +36,7 @@ WORK = (
     "input, weight and result once. What a cache still holds need not come from memory, so small layers may pass the "
     "memory roof."
 )
+BUSY = "The spread is wide: this machine had other work, or changed its clock, while this was measured."
 
 
 def network_page(report: Report) -> str:
@@ -59,12 +61,10 @@ def network_page(report: Report) -> str:
 def _direction(part: Report, what: str, roofline: Roofline | None) -> list[Markup]:
     """The sections of inference or of training."""
     found = [tiles(_tiles(part, what))]
-    if part["ratio"] is not None:
-        found.append(_beside(part))
-    found.append(_spread(part, what))
+    found.append(_beside(part, what))
     found.append(_time(part, what, roofline))
     if roofline is not None:
-        keys = group_legend([row["group"] for row in part["layers"] if row["flops"]])
+        keys = group_legend([kind_of(row) for row in part["layers"] if row["flops"]])
         caption = (
             "Each mark is a layer, the larger the more of the time it takes. The roof is what this machine can do at "
             "most: to the left of its corner memory is the bound, to the right arithmetic."
@@ -102,20 +102,21 @@ def _tiles(part: Report, what: str) -> list[Tile]:
     return found
 
 
-def _beside(part: Report) -> Markup:
-    low, high = part["ratio_blocks"]
-    picture = ratios([Ratio(f"{THEIRS} over {OURS}", part["ratio"], low, high)])
-    caption = (
-        "onnxruntime's median time over ours; the bar reaches from the least to the greatest of neighbouring blocks."
+def _beside(part: Report, what: str) -> Markup:
+    """The spread of the timings and, where there is another side, the ratio to it."""
+    spread = (
+        f"Every timed {what} by how long it took. Below each: first to third quartile, and the median as a line."
+        + (f" {BUSY}" if is_busy(part["timings"][OURS]) else "")
     )
-    return section("Beside onnxruntime", figure(picture, caption))
-
-
-def _spread(part: Report, what: str) -> Markup:
-    caption = f"Every timed {what} by how long it took. Below each: first to third quartile, and the median as a line."
-    missing = part.get("peer_missing")
-    note = el("p", f"onnxruntime is not beside it: {missing}.", class_="note") if missing else None
-    return section("Every call", note, figure(distribution(calls_of(part["timings"], OURS)), caption))
+    every = figure(distribution(calls_of(part["timings"], OURS)), spread)
+    if part["ratio"] is None:
+        missing = part.get("peer_missing")
+        note = el("p", f"Without onnxruntime: {missing}.", class_="note") if missing else None
+        return section("Every call", note, every)
+    low, high = part["ratio_blocks"]
+    row = Ratio(f"{THEIRS} over {OURS}", part["ratio"], low, high, each=block_ratios(part["timings"]))
+    caption = "onnxruntime's median time over ours: the large dot of all calls, the small ones of neighbouring blocks."
+    return section("Beside onnxruntime", every, figure(ratios([row]), caption))
 
 
 def _time(part: Report, what: str, roofline: Roofline | None) -> Markup:
@@ -124,11 +125,11 @@ def _time(part: Report, what: str, roofline: Roofline | None) -> Markup:
     if part["peer"] is not None:
         sides.append((THEIRS, peer_blocks(rows, part["peer_nodes"])))
     caption = (
-        f"One {what} from left to right. Each block is a layer: as wide as the time it takes, as high as the operations a "
-        "second that it computes, so that its area is its work. Flat blocks move data and compute nothing. Rest the "
-        "pointer on a block to see which it is."
+        f"One {what} from left to right. Each block is a layer: as wide as the time it takes, as high as the "
+        "operations a second that it computes, so that its area is its work. Flat blocks move data and compute "
+        "nothing. Rest the pointer on a block to see which it is."
     )
-    keys = group_legend([row["group"] for row in rows])
+    keys = group_legend([kind_of(row) for row in rows])
     picture = figure(skyline(sides, roofline.gflops if roofline else None), caption, keys)
     return section("Where the time goes", picture, _kinds(part, what), _phases(part) if part["peer"] is None else None)
 
@@ -137,7 +138,7 @@ def _kinds(part: Report, what: str) -> Markup:
     """The time by kind of work."""
     ours: dict[str, float] = {}
     for row in part["layers"]:
-        ours[row["group"]] = ours.get(row["group"], 0.0) + row["ms"]
+        ours[kind_of(row)] = ours.get(kind_of(row), 0.0) + row["ms"]
     bars = [(OURS, ours, part["outside_ms"])]
     if part["peer"] is not None:
         theirs: dict[str, float] = {}
@@ -175,8 +176,8 @@ def _layers(part: Report, what: str) -> Markup:
     about = (
         "Bars are times, in the colours above"
         + (", with onnxruntime's below in grey" if part["peer"] is not None else "")
-        + "; the line through a bar is the least time that the roofline allows. An algorithm is named where there was a "
-        "choice, else the kernels."
+        + "; the line through a bar is the least time that the roofline allows. An algorithm is named where there was "
+        "a choice, else the kernels."
     )
     return section(f"Layer by layer: {len(part['layers'])} in a {what}", about, layer_table(part))
 

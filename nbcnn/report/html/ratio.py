@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 from nbcnn.report.html.drawing import WIDTH, dot, line, rect, svg, text
 from nbcnn.report.html.element import Markup, join
 from nbcnn.report.html.scale import Log, log_over
 
-__all__ = ["Ratio", "ratios"]
+__all__ = ["Ratio", "block_ratios", "ratios"]
 
 LEFT, RIGHT, TOP, ROW = 230, 70, 34, 30
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """ratio: the other side's time over ours; low, high: over blocks. class_, mark: of the other side."""
+    """ratio: the other side's time over ours; low, high: over blocks; each: of the blocks. class_, mark: how it is
+    drawn.
+    """
 
     label: str
     ratio: float
@@ -25,6 +29,7 @@ class Ratio:
     class_: str = "ours"
     mark: str = "circle"
     tip: str = ""
+    each: Sequence[float] = ()
 
 
 def ratios(rows: Sequence[Ratio]) -> Markup:
@@ -43,10 +48,19 @@ def ratios(rows: Sequence[Ratio]) -> Markup:
     return svg(bottom + 34, *parts, label="The other side's time over ours")
 
 
+def block_ratios(
+    timings: Mapping[str, Mapping[str, Any]], other: str = "onnxruntime", ours: str = "nbcnn"
+) -> list[float]:
+    """The ratios of the medians of neighbouring blocks."""
+    pairs = zip(timings[other]["blocks_ms"], timings[ours]["blocks_ms"], strict=True)
+    return [median(theirs) / median(mine) for theirs, mine in pairs]
+
+
 def _row(row: Ratio, x: Log, y: float) -> Markup:
     return join(
         text(0, y + 4, row.label),
         line(x(row.low), y, x(row.high), y, f"stroke-{row.class_} whisker"),
-        dot(x(row.ratio), y, 6, row.class_, row.tip, row.mark),
+        *(dot(x(ratio), y, 3, row.class_, f"{ratio:.2f}") for ratio in row.each),
+        dot(x(row.ratio), y, 6.5, row.class_, row.tip, row.mark),
         text(WIDTH - RIGHT + 14, y + 4, f"{row.ratio:.2f}×", "strong"),
     )

@@ -4,7 +4,8 @@ roof.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbcnn.report.html.drawing import GROUPS, WIDTH, dot, frame, group_class, svg, text
@@ -40,38 +41,72 @@ def roofline_plot(points: Sequence[Point], roof: Roofline, x_title: str = "opera
     y = log_over([*(p.gflops for p in shown), roof.gflops, roof.gflops / 50], TOP + HEIGHT, TOP, room=1.5)
     parts = [frame(x, y, x_title, "GFLOP/s"), _roof(x, y, roof)]
     for point in sorted(shown, key=lambda p: -p.weight):
-        radius = 3.5 + 16 * point.weight**0.5
         class_ = point.class_ or group_class(point.group)
         parts.append(
-            dot(x(point.intensity), y(point.gflops), radius, class_, point.tip, GROUPS.get(point.group, "circle"))
+            dot(
+                x(point.intensity),
+                y(point.gflops),
+                _radius(point),
+                class_,
+                point.tip,
+                GROUPS.get(point.group, "circle"),
+            )
         )
-    parts += _labels(shown, x, y)
+    parts += _labels(shown, x, y, roof)
     return svg(TOP + HEIGHT + BOTTOM, *parts, label="Roofline plot: every layer under the machine's roof")
 
 
 def _roof(x: Log, y: Log, roof: Roofline) -> Markup:
     begin = max(x.low, y.low / roof.gbytes)
     corners = [(begin, begin * roof.gbytes), (roof.ridge, roof.gflops), (x.high, roof.gflops)]
-    path = "M" + " L".join(f"{x(u):.1f} {y(v):.1f}" for u, v in corners)
-    middle = (begin * roof.ridge) ** 0.5
+    places = [(x(u), y(v)) for u, v in corners]
+    (left, bottom), (right, top), _ = places
+    middle, height, angle = (left + right) / 2, (bottom + top) / 2, math.degrees(math.atan2(top - bottom, right - left))
+    slope = el(
+        "text",
+        f"memory: {number(roof.gbytes)} GB/s",
+        transform=f"translate({middle:.1f} {height - 9:.1f}) rotate({angle:.1f})",
+        class_="halo strong",
+        text_anchor="middle",
+    )
     return el(
         "g",
-        el("path", d=path, class_="roof"),
+        el("path", d="M" + " L".join(f"{u:.1f} {v:.1f}" for u, v in places), class_="roof"),
         text(x.stop - 4, y(roof.gflops) - 8, f"multiply-adds: {number(roof.gflops)} GFLOP/s", "halo strong", "end"),
-        text(x(middle) - 10, y(middle * roof.gbytes) - 8, f"memory: {number(roof.gbytes)} GB/s", "halo strong", "end"),
+        slope,
     )
 
 
-def _labels(points: Iterable[Point], x: Log, y: Log) -> list[Markup]:
-    """Names beside the heaviest points, where they do not lie on each other."""
-    taken: list[tuple[float, float, float]] = []
+Box = tuple[float, float, float, float]
+"""left, right, top, bottom"""
+
+
+def _labels(points: Sequence[Point], x: Log, y: Log, roof: Roofline) -> list[Markup]:
+    """Names beside the heaviest points, where there is room."""
+    taken = [_mark_box(point, x, y) for point in points]
+    taken.append((x.stop - 230, x.stop, y(roof.gflops) - 22, y(roof.gflops) + 4))
     found: list[Markup] = []
-    for point in sorted(points, key=lambda p: -p.weight)[: 3 * LABELS]:
-        width = 6.6 * len(point.label)
-        at, height = x(point.intensity) + 7 + 16 * point.weight**0.5, y(point.gflops) + 4
-        left, anchor = (at, "start") if at + width < x.stop else (2 * x(point.intensity) - at - width, "end")
-        free = all(abs(height - h) > 13 or left > right or left + width < begin for begin, right, h in taken)
-        if point.label and free and len(found) < LABELS:
-            taken.append((left, left + width, height))
-            found.append(text(left if anchor == "start" else left + width, height, point.label, "halo", anchor))
+    for point in sorted(points, key=lambda p: -p.weight)[: 4 * LABELS]:
+        left, right, _, _ = own = _mark_box(point, x, y)
+        width, middle = 6.7 * len(point.label), y(point.gflops)
+        for begin, anchor, at in ((right + 4, "start", right + 4), (left - 4 - width, "end", left - 4)):
+            box = (begin, begin + width, middle - 7, middle + 7)
+            inside = begin > x.start and begin + width < x.stop
+            if inside and len(found) < LABELS and not any(_overlap(box, other) for other in taken if other != own):
+                taken.append(box)
+                found.append(text(at, middle + 4, point.label, "halo", anchor))
+                break
     return found
+
+
+def _mark_box(point: Point, x: Log, y: Log) -> Box:
+    radius, at, height = _radius(point), x(point.intensity), y(point.gflops)
+    return at - radius, at + radius, height - radius, height + radius
+
+
+def _radius(point: Point) -> float:
+    return 3.5 + 16 * point.weight**0.5
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]

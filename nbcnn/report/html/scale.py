@@ -11,6 +11,7 @@ from nbcnn.report.numbers import number
 __all__ = ["Linear", "Log", "Scale", "linear_over", "log_over"]
 
 STEPS = (1.0, 2.0, 5.0, 10.0)
+FINE = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ class Log(Scale):
 
     def ticks(self) -> list[float]:
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        narrow = math.log10(self.high / self.low) < 2
-        found = [10.0**k * step for k in decades for step in ((1.0, 2.0, 5.0) if narrow else (1.0,))]
+        span = math.log10(self.high / self.low)
+        steps = FINE if span < 0.7 else STEPS[:3] if span < 2 else STEPS[:1]
+        found = [10.0**k * step for k in decades for step in steps]
         return [value for value in found if self.low * 0.999 <= value <= self.high * 1.001]
 
     def label(self, value: float) -> str:
