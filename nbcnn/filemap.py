@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nbcnn.errors import FileError
-from nbcnn.placement import aligned_array
+from nbcnn.memory import aligned_array
 
 __all__ = ["MAPPED", "FileMap", "fresh", "lies_in_file"]
 

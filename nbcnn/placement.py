@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from nbcnn.binder import Buffer
+from nbcnn.memory import ALIGNMENT, aligned_bytes
 
-__all__ = ["Arena", "aligned_array", "aligned_bytes", "place"]
-
-ALIGNMENT = 64
+__all__ = ["Arena", "place"]
 
 
 class Arena:
@@ -25,17 +24,6 @@ class Arena:
         if self.bytes.size < size:
             self.bytes = aligned_bytes(size)
         return self.bytes
-
-
-def aligned_bytes(size: int) -> np.ndarray:
-    """Uninitialized bytes that start on a cache line."""
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size]
-
-
-def aligned_array(size: int, dtype: np.dtype) -> np.ndarray:
-    return aligned_bytes(size * dtype.itemsize).view(dtype)
 
 
 def place(steps: Sequence[Iterable[Buffer]], throughout: Iterable[Buffer]) -> tuple[dict[int, int], int]:

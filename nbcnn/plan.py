@@ -19,9 +19,10 @@ from nbcnn import kernels
 from nbcnn.binder import Binder, Buffer, Call
 from nbcnn.filemap import fresh
 from nbcnn.graph import Graph, Node
+from nbcnn.memory import aligned_bytes
 from nbcnn.ops import lookup
 from nbcnn.parameter import Parameter, Storage
-from nbcnn.placement import Arena, aligned_array, place
+from nbcnn.placement import Arena, place
 from nbcnn.prepare import Prepared, group_calls
 
 __all__ = ["Plan", "build_plan"]
@@ -172,6 +173,8 @@ def _hold(early: Iterable[Call], late: Iterable[Call], edges: Iterable[Buffer]) 
     written = {id(b): b for c in early for b in c.buffers() if b.kind == "arena"}
     read = {id(b) for c in late for b in c.buffers()} | {id(b) for b in edges}
     lasting = {key: buffer for key, buffer in written.items() if key in read}
-    for buffer in lasting.values():
-        buffer.array = aligned_array(buffer.size, buffer.dtype)
+    offsets, size = place([], lasting.values())
+    memory = aligned_bytes(size)
+    for key, buffer in lasting.items():
+        buffer.array = memory[offsets[key] : offsets[key] + buffer.nbytes].view(buffer.dtype)
     return lasting

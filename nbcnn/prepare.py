@@ -13,15 +13,11 @@ from typing import Any
 import numpy as np
 
 from nbcnn.binder import Buffer, Call
+from nbcnn.memory import aligned_bytes
 from nbcnn.parameter import Parameter
-from nbcnn.placement import aligned_bytes, place
+from nbcnn.placement import place
 
 __all__ = ["Prepared", "group_calls"]
-
-KEEP = 1 << 20
-"""Bytes of passing memory up to which it is kept: training prepares at every step, and small buffers are not worth
-the trouble.
-"""
 
 
 @dataclass
@@ -37,7 +33,6 @@ class Prepared:
     weights: dict[int, Parameter]
     temporary: dict[int, int]
     size: int
-    memory: np.ndarray | None = None
     versions: tuple[int, ...] | None = None
 
     def refresh(self) -> None:
@@ -45,14 +40,12 @@ class Prepared:
         versions = tuple(p.version for p in self.sources)
         if versions == self.versions:
             return
-        memory = self.memory if self.memory is not None else aligned_bytes(self.size)
+        memory = aligned_bytes(self.size)
         for kernel, call in self.calls:
             kernel(*(self._resolve(a, memory) for a in call.args))
         self.versions = versions
         for parameter in self.weights.values():
             parameter.release()
-        if self.size <= KEEP:
-            self.memory = memory
 
     def steps(self) -> list[tuple[Callable[..., None], tuple[Any, ...]]]:
         """The calls with their arrays, for a test that runs them by hand."""

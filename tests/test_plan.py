@@ -16,7 +16,8 @@ import nbcnn
 from nbcnn import executor
 from nbcnn.binder import Buffer
 from nbcnn.graph import Graph
-from nbcnn.placement import ALIGNMENT, place
+from nbcnn.memory import ALIGNMENT
+from nbcnn.placement import place
 from nbcnn.plan import Plan
 from nbcnn.zoo import GraphBuilder, graph_of
 

@@ -14,9 +14,11 @@ LINKS = ("kernels", "onnx_io", "cli")
 OPEN_TO = {
     "errors": set(),
     "graph": {"errors"},
+    "memory": set(),
+    "filemap": {"errors", "memory"},
     "geometry": {"errors"},
     "ops": {"binder", "errors", "graph", "geometry", "kernels", "ops", "parameter"},
-    "onnx_io": {"errors", "graph", "geometry", "ops", "onnx_io"},
+    "onnx_io": {"errors", "filemap", "graph", "geometry", "ops", "onnx_io"},
     "kernels": {"kernels"},
 }
 # The only parts that may import a part.
