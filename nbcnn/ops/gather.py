@@ -11,7 +11,16 @@ import numpy as np
 from nbcnn.binder import Binder, Buffer
 from nbcnn.geometry import Window
 from nbcnn.graph import Node
-from nbcnn.kernels.cpu.tiling import CHANNEL_BLOCK, GRAD_ROWS, PACKED_PANELS, PANEL_VECS, ROWS, lanes, panel_width
+from nbcnn.kernels.cpu.tiling import (
+    CHANNEL_BLOCK,
+    DEPTH_BLOCK,
+    GRAD_ROWS,
+    PACKED_PANELS,
+    PANEL_VECS,
+    ROWS,
+    lanes,
+    panel_width,
+)
 from nbcnn.ops.packing import Packing
 
 __all__ = ["Epilogue", "Gather", "bounds", "depthwise_weight_grad", "triple", "weight_grad", "window_taps"]
@@ -25,8 +34,6 @@ LARGE_GRADIENT = 1 << 20
 
 PAGE = 4096
 """Rows of x that lie a multiple of so many bytes apart share their places in the L1 cache."""
-DEPTH_BLOCK = 1024
-"""Channels of x up to which a product is made in one go."""
 LARGE_WEIGHTS = 8 << 20
 """Bytes of weights from which on more than one tile of rows is multiplied by a panel before the next one."""
 PRODUCT_TILES = 8
@@ -87,16 +94,17 @@ class Gather:
             bind_product(b, node, x, w, y, pixels, packing, epilogue)
             return
         block = min(BLOCK, -(-pixels // ROWS) * ROWS)
-        slot = _whole_lines((len(self.taps) + 6) * block)
-        pitch = min(packing.run, CHANNEL_BLOCK) + lanes(b.dtype.itemsize)
-        packed = b.scratch(block * pitch * b.threads) if self._rows_collide(packing) else b.empty()
+        at_once, taps = min(packing.run, CHANNEL_BLOCK), len(self.taps)
+        copied = min(DEPTH_BLOCK // at_once, taps) if self._rows_collide(packing) else 0
+        slot = _whole_lines((taps + copied + 5) * block + 2 * 16)
+        size = block * (copied * at_once + lanes(b.dtype.itemsize)) * b.threads
         b.call(
             "conv_gather",
             *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, self._taps(b)),
             b.zeros(packing.run),
             b.scratch(slot * b.threads, np.int64),
             b.scratch(ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
-            packed,
+            b.scratch(size) if copied else b.empty(),
             *self._grids(packing),
             (block, self._panels_a_task(packing, pixels, block), int(self._stays_inside()), slot),
             *bounds(node, b.dtype),
@@ -127,7 +135,7 @@ class Gather:
     def _rows_collide(self, packing: Packing) -> bool:
         """Whether a tile's rows of x push each other out of the L1 cache, and are read often enough to be copied."""
         apart = self.pitch * self.step[-1] * packing.itemsize
-        return len(self.taps) == 1 and apart % 2048 == 0 and packing.channels >= 64
+        return len(self.taps) > 0 and apart % PAGE == 0 and packing.channels >= 64
 
     def _stays_inside(self) -> bool:
         """Whether no tap of any position falls off the picture."""
@@ -171,7 +179,7 @@ def bind_product(
     slot = ROWS * width + block * (part + lanes(itemsize))
     b.call(
         "conv_pointwise",
-        *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, b.empty()),
+        *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y),
         b.scratch(slot * b.threads),
         (rows, depth, channels),
         (block, panel_group, part, int(copies), slot),

@@ -17,13 +17,10 @@ import numpy as np
 from numba import get_thread_id, prange
 
 from nbcnn.kernels.cpu import simd, tile
-from nbcnn.kernels.cpu.jit import kernel, serial
-from nbcnn.kernels.cpu.tiling import CHANNEL_BLOCK, PANEL_VECS, ROWS
+from nbcnn.kernels.cpu.jit import inlined, kernel, serial
+from nbcnn.kernels.cpu.tiling import CHANNEL_BLOCK, DEPTH_BLOCK, PANEL_VECS, ROWS
 
 __all__ = ["conv_gather"]
-
-DEPTH_BLOCK = 1024
-"""Depth of a product between two visits to y: so many rows of a panel (128 KiB in float32) stay in the L2 cache."""
 
 
 @serial
@@ -88,22 +85,37 @@ def _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside
         simd.put(scratch, table + i, outside)
 
 
-@serial
-def _multiply(acc, row, x, table, at, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot):
-    """One tile: the product of gathered pixels and a weight panel over taps tap0..tap1 and channels c0..c1, spilled."""
+@inlined
+def _multiply(acc, row, x, table, at, block, taps, tap0, tap1, c0, c1, w, panel, run):
+    """One tile: the product of gathered pixels and a weight panel over taps tap0..tap1 and channels c0..c1.
+
+    Meanwhile the pixels of the next tile are asked for: a cache line of each is 16 channels or half of it, and takes so
+    many steps, so that every step asks for one row's.
+    """
     width = len(row) * simd.lanes(x)
+    rows = len(acc) // len(row)
     for tap in range(tap0, tap1):
-        starts = tile.starts(acc, row, table, at + tap * block)
+        start = at + tap * block
+        starts = tile.starts(acc, row, table, start)
         weight = panel + (taps[4 * tap + 3] * run + c0) * width
         for c in range(c0, c1):
+            simd.prefetch(x, simd.get(table, start + rows + (c & 15)) + c)
             acc = tile.fma(acc, x, starts, c, tile.row(row, w, weight))
             weight += width
-    tile.spill(acc, spill, spot)
+    return acc
 
 
 @serial
-def _finish(row, spill, spot, bias, residual, y, scratch, at, rows, column, columns, first, last, low, high):
-    """Add a spilled tile to y (on the first visit: to bias and residual, which may be y itself); on the last, clamp."""
+def _ask_for(row, y, scratch, at, rows, column):
+    """Ask for the places of a tile in y."""
+    for r in range(rows):
+        for v in range(len(row)):
+            simd.prefetch(y, simd.get(scratch, at + r) + column + v * simd.lanes(y))
+
+
+@serial
+def _finish_edge(row, spill, spot, bias, base, y, scratch, at, rows, column, columns, low, high):
+    """As tile.finish_onto for a spilled tile, of which only so many rows and columns are there."""
     lanes = simd.lanes(y)
     vecs = len(row)
     for r in range(rows):
@@ -114,47 +126,56 @@ def _finish(row, spill, spot, bias, residual, y, scratch, at, rows, column, colu
                 break
             value = simd.load(spill, spot + (r * vecs + v) * lanes)
             place = start + v * lanes
-            if not first:
-                value = simd.add(value, simd.load_first(y, place, left))
-            else:
-                if bias.size > 0:
-                    value = simd.add(value, simd.load_first(bias, column + v * lanes, left))
-                if residual.size > 0:
-                    value = simd.add(value, simd.load_first(residual, place, left))
-            if last:
-                value = simd.clamp(value, low, high)
-            simd.store_first(y, place, value, left)
+            if bias.size > 0:
+                value = simd.add(value, simd.load_first(bias, column + v * lanes, left))
+            if base.size > 0:
+                value = simd.add(value, simd.load_first(base, place, left))
+            simd.store_first(y, place, simd.clamp(value, low, high), left)
 
 
 @serial
-def _pack_rows(x, packed, at, pitch, scratch, slot, block, rows, c0, c1):
-    """Copy channels c0..c1 of every gathered row next to each other, and let the row table point at the copies.
+def _pack_rows(x, packed, at, pitch, scratch, slot, block, rows, depth, taps, at_once):
+    """Copy a part of the depth of every gathered row, (tap0, tap1, c0, c1), next to each other, and write tables of the
+    copies behind those of the `taps`.
 
     Rows that lie a multiple of 4 KiB apart share their places in the L1 cache and push each other out of it.
     """
+    tap0, tap1, c0, c1 = depth
     lanes = simd.lanes(x)
-    distance = simd.distance(x, packed) + at - c0
+    distance = simd.distance(x, packed) - c0
     for i in range(rows):
-        start = scratch[slot + 5 * block + i]
-        place = at + i * pitch
-        for c in range(c0, c1, lanes):
-            simd.store(packed, place + c - c0, simd.load_first(x, start + c, c1 - c))
-        scratch[slot + 6 * block + i] = distance + i * pitch
+        for tap in range(tap0, tap1):
+            start = scratch[slot + (5 + tap) * block + i]
+            place = at + i * pitch + (tap - tap0) * at_once
+            for c in range(c0, c1, lanes):
+                simd.store(packed, place + c - c0, simd.load_first(x, start + c, c1 - c))
+            scratch[slot + (5 + taps + tap - tap0) * block + i] = distance + place
 
 
 @serial
 def _gather_panel(
-    acc, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, run, table, depth, panel, column,
-    columns, first, last, low, high,
+    acc, row, x, w, bias, base, y, taps, scratch, spill, slot, spot, block, count, run, table, depth, panel, column,
+    columns, low, high,
 ):  # fmt: skip
     """All pixels of a block by one weight panel, over a part of its depth: (tap0, tap1, c0, c1)."""
     tap0, tap1, c0, c1 = depth
     rows = len(acc) // len(row)
+    width = len(row) * simd.lanes(y)
+    added = tile.row_first(row, bias, column, columns) if bias.size > 0 else row
     for i in range(0, count, rows):
-        _multiply(acc, row, x, scratch, table + i, block, taps, tap0, tap1, c0, c1, w, panel, run, spill, spot)
         at = slot + 4 * block + i
         left = min(rows, count - i)
-        _finish(row, spill, spot, bias, residual, y, scratch, at, left, column, columns, first, last, low, high)
+        _ask_for(row, y, scratch, at + left, min(rows, count - i - left), column)
+        if base.size > 0:
+            _ask_for(row, base, scratch, at + left, min(rows, count - i - left), column)
+        found = _multiply(acc, row, x, scratch, table + i, block, taps, tap0, tap1, c0, c1, w, panel, run)
+        if (left < rows) | (columns < width):
+            tile.spill(found, spill, spot)
+            _finish_edge(row, spill, spot, bias, base, y, scratch, at, left, column, columns, low, high)
+        elif base.size > 0:
+            tile.finish_onto(found, row, y, tile.starts(acc, row, scratch, at), column, added, base, low, high)
+        else:
+            tile.finish(found, row, y, tile.starts(acc, row, scratch, at), column, added, low, high)
 
 
 @serial
@@ -173,7 +194,7 @@ def _gather_panels(
     at_once = max(min(run, CHANNEL_BLOCK), 1)
     group_of_taps = max(DEPTH_BLOCK // at_once, 1)
     copies = packed.size > 0
-    pitch = at_once + simd.lanes(x)
+    pitch = at_once * min(group_of_taps, tap_count) + simd.lanes(x)
     parts = (run + at_once - 1) // at_once
     visits = max((tap_count + group_of_taps - 1) // group_of_taps, 1) * max(parts, 1)
     for visit in range(visits):
@@ -183,15 +204,22 @@ def _gather_panels(
         table = slot + 5 * block
         if copies:
             padded = (count + rows - 1) // rows * rows
-            _pack_rows(x, packed, thread * block * pitch, pitch, scratch, slot, block, padded, c0, depth[3])
-            table += block
+            place = thread * block * pitch
+            _pack_rows(x, packed, place, pitch, scratch, slot, block, padded, depth, tap_count, at_once)
+            table += (tap_count - tap0) * block
+        # A later visit adds to what the earlier ones stored; the last one clamps.
+        first, last = visit == 0, visit == visits - 1
+        floor = low if last else y.dtype.type(-np.inf)
+        ceiling = high if last else y.dtype.type(np.inf)
+        base = residual if first else y
+        offset = bias if first else bias[:0]
         for panel in range(panel0, panel1):
             start = (group * panels + panel) * all_taps * run * width
             column = group * channels + panel * width
             columns = min(width, channels - panel * width)
             _gather_panel(
-                acc, row, x, w, bias, residual, y, taps, scratch, spill, slot, spot, block, count, run, table, depth,
-                start, column, columns, visit == 0, visit == visits - 1, low, high,
+                acc, row, x, w, offset, base, y, taps, scratch, spill, slot, spot, block, count, run, table, depth,
+                start, column, columns, floor, ceiling,
             )  # fmt: skip
 
 
@@ -249,12 +277,13 @@ def conv_gather(
     w: packed weights. taps: int64, four for each tap: its move (d, h, w) in the source, and its number in w.
     zeros: at least `run` zeros, read where a tap falls off the picture.
     scratch (int64), spill: a slot for each thread. packed: a slot for the gathered rows of a block, which are copied
-    there first; or empty, and they are read where they lie. Only for one tap.
+    there first; or empty, and they are read where they lie.
     grid: (n, d, h, w), the pixels to compute. source: (d, h, w, pitch, run, step d, h, w): extent of x, elements from
     pixel to pixel, elements that a tap takes, and the move in x from one pixel of the grid to the next.
     target: (d, h, w, pitch, first d, h, w, step d, h, w): extent of y, and where in it the grid lies.
     weights: (groups, output channels a group, taps in w). schedule: (pixels in a block, panels in a
-    task, 1 if no tap ever falls off the picture, integers of scratch for a thread).
+    task, 1 if no tap ever falls off the picture, integers of scratch for a thread: a pixel of a block has 5, one for
+    each tap, and one for each tap that is copied at once; then 2 * 16, which are read but not used).
     """
     groups, channels, _taps = weights
     block, panel_group, _inside, _slot = schedule

@@ -67,7 +67,7 @@ def _pack_rows(x, scratch, at, apart, start, pitch, rows, count, depth):
 
 
 @serial
-def _pointwise_task(task, x, w, bias, residual, y, none, scratch, slot, dims, schedule, low, high):
+def _pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule, low, high):
     """A block of rows by a range of panels, a part of the depth after the other."""
     acc, row = tile.zeros(y, ROWS, PANEL_VECS), tile.zeros(y, 1, PANEL_VECS)
     all_rows, depth, channels = dims
@@ -94,7 +94,7 @@ def _pointwise_task(task, x, w, bias, residual, y, none, scratch, slot, dims, sc
         floor = low if is_last else y.dtype.type(-np.inf)
         ceiling = high if is_last else y.dtype.type(np.inf)
         base = residual if is_first else y
-        offset = bias if is_first else none
+        offset = bias if is_first else bias[:0]
         for panel in range(panel0, panel1):
             column = panel * width
             columns = min(width, channels - column)
@@ -134,11 +134,11 @@ def _pointwise_task(task, x, w, bias, residual, y, none, scratch, slot, dims, sc
 
 
 @kernel
-def conv_pointwise(x, w, bias, residual, y, none, scratch, dims, schedule, low, high):
+def conv_pointwise(x, w, bias, residual, y, scratch, dims, schedule, low, high):
     """y = clamp(bias + residual + x @ w, low, high).
 
     x (rows, depth), residual and y (rows, channels), bias (channels): flat; bias and residual may be empty, and the
-    residual may be y itself. w: panels of PANEL_VECS registers, as tiling.py says. none: an empty array.
+    residual may be y itself. w: panels of PANEL_VECS registers, as tiling.py says.
     dims: (rows, depth, channels). schedule: (rows in a block, a multiple of ROWS; panels in a task; part of the depth
     that is taken at once; 1 if rows of x are copied next to each other before they are multiplied; elements of scratch
     for a thread: a tile, and a block of rows of that part and a register each).
@@ -150,4 +150,4 @@ def conv_pointwise(x, w, bias, residual, y, none, scratch, dims, schedule, low, 
     for index in prange((all_rows + block - 1) // block * ranges):
         task = np.int64(index)
         slot = get_thread_id() * size
-        _pointwise_task(task, x, w, bias, residual, y, none, scratch, slot, dims, schedule, low, high)
+        _pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule, low, high)
