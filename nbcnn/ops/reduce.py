@@ -141,17 +141,17 @@ def bind_reduction(b: Binder, code: int, x: Value, y: Value, axes: Sequence[int]
     names = iter(axis for axis in range(len(x.dims)) if axis not in axes and x.dims[axis] != 1)
     axis_of = {axis: next(names) for axis in range(len(y.dims)) if y.dims[axis] != 1}
     if [axis_of[axis] for axis in order] == left:
-        _reduce(b, code, b.buffer(x.name), b.buffer(y.name), runs(x, axes), scale)
+        reduce_runs(b, code, b.buffer(x.name), b.buffer(y.name), runs(x, axes), scale)
         return
     middle = b.graph.new_value(f"{y.name}.reduced", y.dtype, [x.dims[axis] for axis in left])
-    _reduce(b, code, b.buffer(x.name), b.buffer(middle), runs(x, axes), scale)
+    reduce_runs(b, code, b.buffer(x.name), b.buffer(middle), runs(x, axes), scale)
     source = b.value(middle)
     step = dict(zip(left, strides(source), strict=True))
     target = strides(y)
     copy(b, source, y, [(y.dims[axis], step[axis_of[axis]], target[axis]) for axis in order])
 
 
-def _reduce(b: Binder, code: int, x: Buffer, y: Buffer, left: list[Run], scale: float) -> None:
+def reduce_runs(b: Binder, code: int, x: Buffer, y: Buffer, left: list[Run], scale: float) -> None:
     """The passes, each over the longest run that is still to be reduced."""
     left = list(left)
     if not any(run.reduced for run in left):

@@ -190,17 +190,20 @@ def load_first(typingctx, array, index, length):
     return vec_of(array)(array, types.int64, types.int64), codegen
 
 
+def emit_masked_store(context, builder, array_type, array, index, vec, length):
+    kind = vec_of(array_type)
+    pointer = pointer_to(context, builder, array_type, array, index)
+    mask = _first_mask(builder, length, kind.count)
+    align = ir.IntType(32)(kind.element.bitwidth // 8)
+    _call(builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), [vec, pointer, align, mask])
+
+
 @intrinsic
 def store_first(typingctx, array, index, vec, length):
     """store_first(array, index, vec, length): only lanes below `length` are written."""
 
     def codegen(context, builder, signature, args):
-        kind = vec_of(array)
-        pointer = pointer_to(context, builder, signature.args[0], args[0], args[1])
-        mask = _first_mask(builder, args[3], kind.count)
-        align = ir.IntType(32)(kind.element.bitwidth // 8)
-        name = f"llvm.masked.store.{_suffix(kind)}.p0"
-        _call(builder, name, ir.VoidType(), [args[2], pointer, align, mask])
+        emit_masked_store(context, builder, signature.args[0], *args)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, vec, types.int64), codegen

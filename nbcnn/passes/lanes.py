@@ -1,0 +1,158 @@
+"""Compute convolutions of few channels with a lane for each picture, where there are pictures enough.
+
+Rules, after layouts are chosen:
+1. a convolution of one group, without dilation or residual, of up to MOST_CHANNELS channels on either side, *can* be
+   computed so; pooling and activations that treat all channels alike and keep zeros finite go along;
+2. such operators that hand values to each other form a region; a region is converted if one of its convolutions
+   would leave lanes empty, having too few output channels;
+3. what a region reads goes through `ToBatch`, what others read of it through `FromBatch`; conversions of layout at its
+   edges are merged into these;
+4. at inference, a maximum over windows without overlap is taken while the convolution before it stores.
+"""
+
+from __future__ import annotations
+
+from nbcnn.graph import Graph, Node
+from nbcnn.kernels.cpu.lane_tiling import pictures
+from nbcnn.kernels.cpu.tiling import lanes
+
+__all__ = ["pictures_in_lanes"]
+
+MOST_CHANNELS = 32
+FILLED = 0.7
+"""The share of lanes that pictures must fill, and that output channels would not."""
+ALIKE = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh")
+
+
+def _few_channels(node: Node, graph: Graph) -> bool:
+    """Rule 1, for convolutions."""
+    w = graph.values[node.inputs[1]].dims
+    plain = node.attrs["group"] == 1 and max(node.attrs["dilations"]) == 1 and not node.input(3)
+    return plain and max(w[:2]) <= MOST_CHANNELS
+
+
+def _leaves_lanes(node: Node, graph: Graph) -> bool:
+    """Rule 2."""
+    value = graph.values[node.outputs[0]]
+    assert value.dtype is not None
+    return value.dims[1] < FILLED * lanes(value.dtype.itemsize)
+
+
+def _can(node: Node, graph: Graph, outputs: set[str]) -> bool:
+    x, y = graph.values[node.inputs[0]], graph.values[node.outputs[0]]
+    if x.layout != "last" or len(x.dims) < 3 or len([n for n in node.outputs if n]) != 1 or y.name in outputs:
+        return False
+    assert x.dtype is not None
+    block = pictures(x.dtype.itemsize)
+    if x.dims[0] < FILLED * block * -(-x.dims[0] // block):
+        return False
+    return _few_channels(node, graph) if node.op == "Conv" else node.op in ALIKE
+
+
+def _regions(graph: Graph) -> list[set[int]]:
+    """The nodes of each region, by position."""
+    outputs = set(graph.output_names())
+    able = {i for i, node in enumerate(graph.nodes) if node.inputs and _can(node, graph, outputs)}
+    home: dict[str, set[int]] = {}
+    found: list[set[int]] = []
+    for i in sorted(able):
+        node = graph.nodes[i]
+        region = home.get(node.inputs[0])
+        if region is None:
+            region = set()
+            found.append(region)
+            home[node.inputs[0]] = region
+        region.add(i)
+        home[node.outputs[0]] = region
+    return [r for r in found if any(graph.nodes[i].op == "Conv" and _leaves_lanes(graph.nodes[i], graph) for i in r)]
+
+
+class _Edges:
+    """Makes the conversions at the edges of regions, once for each value."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.producers = graph.producers()
+        self.blocked: dict[str, str] = {}
+        self.plain: dict[tuple[str, str], str] = {}
+        self.nodes: list[Node] = []
+
+    def blocked_value(self, name: str) -> str:
+        """A new value for the blocks of this one."""
+        value = self.graph.values[name]
+        assert value.dtype is not None
+        block = pictures(value.dtype.itemsize)
+        n, channels, *spatial = value.dims
+        shape = (-(-n // block), channels * block, *spatial)
+        return self.graph.new_value(f"{name}.blocks", value.dtype, shape, "last")
+
+    def enter(self, name: str) -> str:
+        """The blocks of a value; made from what its conversion to channels last reads, where there was one."""
+        if name not in self.blocked:
+            new = self.blocked[name] = self.blocked_value(name)
+            producer = self.producers.get(name)
+            source = producer.inputs[0] if producer is not None and producer.op == "ToLayout" else name
+            self.nodes.append(Node("ToBatch", [source], [new]))
+        return self.blocked[name]
+
+    def leave(self, name: str) -> None:
+        """Write the value that blocks stand for, for readers outside."""
+        self.nodes.append(Node("FromBatch", [self.blocked[name]], [name]))
+
+
+def pictures_in_lanes(graph: Graph, train: bool) -> None:
+    regions = _regions(graph)
+    if not regions:
+        return
+    edges = _Edges(graph)
+    inside = {i for region in regions for i in region}
+    made = {graph.nodes[i].outputs[0] for i in inside}
+    outside: set[str] = set()
+    for i, node in enumerate(graph.nodes):
+        if i not in inside:
+            outside.update(name for name in node.inputs if name in made)
+    for i, node in enumerate(graph.nodes):
+        if i in inside:
+            _enter(node, edges, graph, train)
+            edges.nodes.append(node)
+            continue
+        if node.op == "ToLayout" and node.inputs[0] in edges.blocked and node.inputs[0] in made:
+            edges.nodes.append(Node("FromBatch", [edges.blocked[node.inputs[0]]], node.outputs))
+            continue
+        for name in node.inputs:
+            if name in outside:
+                outside.discard(name)
+                edges.leave(name)
+        edges.nodes.append(node)
+    graph.nodes = edges.nodes
+    if not train:
+        _pool_while_storing(graph)
+    graph.prune()
+
+
+def _enter(node: Node, edges: _Edges, graph: Graph, train: bool) -> None:
+    x, y = node.inputs[0], node.outputs[0]
+    dtype = graph.values[x].dtype
+    assert dtype is not None
+    node.inputs[0] = edges.enter(x)
+    node.outputs[0] = edges.blocked[y] = edges.blocked_value(y)
+    if node.op == "Conv":
+        node.op = "BatchConv"
+        kept = {k: v for k, v in node.attrs.items() if k in ("strides", "pads", "low", "high")}
+        node.attrs = kept | {"group": pictures(dtype.itemsize), "algorithm": "batch-lanes"}
+
+
+def _pool_while_storing(graph: Graph) -> None:
+    """Rule 4."""
+    producers, readers = graph.producers(), graph.consumers()
+    outputs = set(graph.output_names())
+    for pool in [n for n in graph.nodes if n.op == "MaxPool"]:
+        conv, win = producers.get(pool.inputs[0]), pool.attrs["window"]
+        if conv is None or conv.op != "BatchConv" or "pool" in conv.attrs or len(readers[pool.inputs[0]]) > 1:
+            continue
+        fits = win.strides == win.kernel and not any((*win.begins, *win.ends)) and max(win.dilations) == 1
+        whole = all(o * k <= n for o, k, n in zip(win.out, win.kernel, win.size, strict=True))
+        if fits and whole and pool.inputs[0] not in outputs:
+            conv.attrs["pool"] = win.kernel
+            conv.outputs[0] = pool.outputs[0]
+            graph.nodes.remove(pool)
