@@ -15,6 +15,7 @@ BENCHMARKS = {
     "memory": "resident memory of loading and running beside onnxruntime",
     "results": "known results of real networks on real data",
     "mnist": "the lecture's LeNet and MLP on MNIST",
+    "pages": "the pages of reports that are there already",
     "finetune": "a pretrained ResNet-20 on Fashion-MNIST, against the same network from scratch",
 }
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from bench.pages import write_page
 from nbcnn.report.machine import describe, heading, usable_cores
 from nbcnn.report.timing import Plan
 from nbcnn.report.write import write_json
@@ -71,8 +72,11 @@ def ceiling(machine: dict[str, Any]) -> float | None:
 
 
 def finish(args: argparse.Namespace, machine: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Write the report, and say where."""
+    """Write the report, and its page where it has pictures, and say where."""
     left_out = ("run", "out", "data")  # nothing of where things lie on this machine
     settings = {name: value for name, value in vars(args).items() if name not in left_out}
-    path = write_json(args.out, {"benchmark": args.benchmark, "machine": machine, "settings": settings, "rows": rows})
-    print(f"\nreport: {path}")
+    report = {"benchmark": args.benchmark, "machine": machine, "settings": settings, "rows": rows}
+    print(f"\nreport: {write_json(args.out, report)}")
+    page = write_page(args.out, report)
+    if page:
+        print(f"page: {page}")

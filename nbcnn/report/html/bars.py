@@ -12,6 +12,17 @@ from nbcnn.report.html.scale import linear_over
 __all__ = ["Part", "cell_bar", "stacked"]
 
 LEFT, RIGHT, TOP, BAR, GAP = 130, 100, 10, 34, 18
+DARK = (
+    "convolution",
+    "transposed-convolution",
+    "normalization",
+    "update",
+    "ours",
+    "peer",
+    "phase-forward",
+    "phase-loss",
+)
+"""Classes on which white can be read."""
 CELL_WIDTH, CELL_HEIGHT = 150, 18
 
 
@@ -36,7 +47,8 @@ def stacked(rows: Sequence[tuple[str, Sequence[Part], str]], unit: str, label: s
             left, right = x(at), x(at + part.value)
             pieces.append(rect(left, top, right - left - 0.8, BAR, part.class_, part.tip))
             if right - left > 7 * len(part.name) + 12:
-                pieces.append(text((left + right) / 2, top + BAR / 2 + 4, part.name, "halo", "middle"))
+                class_ = "inside" if part.class_ in DARK else "inside on-light"
+                pieces.append(text((left + right) / 2, top + BAR / 2 + 4, part.name, class_, "middle"))
             at += part.value
         pieces.append(text(x(at) + 8, top + BAR / 2 + 5, total, "strong"))
     bottom = TOP + len(rows) * (BAR + GAP) - GAP + 8
