@@ -17,6 +17,7 @@ from nbcnn.autodiff import differentiate
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.lower import lower_for_inference, lower_for_training
 from nbcnn.parameter import Parameter
+from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.specialize import Mode
 from nbcnn.placement import Arena
@@ -28,7 +29,7 @@ THREADS = 2
 @dataclass
 class Case:
     """op: the operator. inputs: arrays, None for one left out. outputs: how many. opset: of the file that is
-    simulated.
+    simulated. choose: picks the algorithm of convolutions.
     """
 
     op: str
@@ -38,6 +39,7 @@ class Case:
     outputs: int = 1
     opset: int = 17
     dtype: Any = np.float32
+    choose: Choose = direct
 
     def graph(self) -> Graph:
         names = [f"i{k}" if a is not None else "" for k, a in enumerate(self.inputs)]
@@ -81,7 +83,7 @@ class Case:
     def run(self) -> list[np.ndarray]:
         """The outputs, in ONNX order, of an inference plan."""
         parameters = self.parameters()
-        graph = lower_for_inference(self.graph(), self._shapes(), parameters, np.dtype(self.dtype))
+        graph = lower_for_inference(self.graph(), self._shapes(), parameters, np.dtype(self.dtype), choose=self.choose)
         return self.execute(self._plan(graph, self.feeds(), parameters))
 
     def run_training(
@@ -107,6 +109,7 @@ class Case:
         found = differentiate(graph, seeds, [f"i{k}" for k in wanted])
         grads = [graph.values[found[f"i{k}"]] for k in wanted]
         graph.outputs = [*results, *grads]
+        choose_algorithms(graph, self.choose)
         pack_weights(graph, parameters)
         plan = self._plan(graph, feeds, parameters)
         for value in graph.inputs:

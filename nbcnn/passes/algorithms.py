@@ -6,34 +6,33 @@ otherwise than the direct sum of products. For the others the shape alone decide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 from nbcnn.cost import Layer, cycles
-from nbcnn.graph import Graph, Node, Value
+from nbcnn.graph import Graph, Node
 from nbcnn.ops.conv import direct_algorithm
 from nbcnn.ops.winograd import POINTS, is_eligible
 
-__all__ = ["Choose", "by_cost", "choose_algorithms", "direct"]
+__all__ = ["Choose", "by_cost", "choose_algorithms", "direct", "layer_of"]
 
 CONVOLUTIONS = ("Conv", "ConvInputGrad", "ConvWeightGrad")
 
-Choose = Callable[[Node, Layer, Sequence[str]], str]
-"""(node, its layer, names of algorithms, the direct one first) -> one of the names."""
+Choose = Callable[[Node, Graph, Sequence[str]], str]
+"""(node, its graph, names of algorithms, the direct one first) -> one of the names."""
 
 
 def choose_algorithms(graph: Graph, choose: Choose) -> None:
     """Set `algorithm` on every convolution; `choose` decides where there is a choice."""
-    changing = {node.inputs[0] for node in graph.nodes if node.attrs.get("effect")}
     for node in graph.nodes:
         if node.op in CONVOLUTIONS:
             name = direct_algorithm(node, graph.values)
-            if is_eligible(node, graph.values):
-                name = choose(node, _layer(node, graph.values, changing), (name, *POINTS))
+            if name == "implicit-gemm" and is_eligible(node, graph.values):
+                name = choose(node, graph, (name, *POINTS))
             node.attrs["algorithm"] = name
 
 
-def direct(node: Node, layer: Layer, names: Sequence[str]) -> str:
+def direct(node: Node, graph: Graph, names: Sequence[str]) -> str:
     """The direct sum of products, always."""
     return names[0]
 
@@ -41,14 +40,17 @@ def direct(node: Node, layer: Layer, names: Sequence[str]) -> str:
 def by_cost(threads: int) -> Choose:
     """The algorithm that takes the least time by the cost model."""
 
-    def choose(node: Node, layer: Layer, names: Sequence[str]) -> str:
+    def choose(node: Node, graph: Graph, names: Sequence[str]) -> str:
+        layer = layer_of(node, graph)
         return min(names, key=lambda name: cycles(layer, POINTS.get(name, 0), threads))
 
     return choose
 
 
-def _layer(node: Node, values: Mapping[str, Value], changing: set[str]) -> Layer:
-    gradient = node.op == "ConvWeightGrad"
+def layer_of(node: Node, graph: Graph) -> Layer:
+    """What the cost model wants to know of a node that Winograd's algorithm could compute."""
+    gradient, values = node.op == "ConvWeightGrad", graph.values
+    changing = {other.inputs[0] for other in graph.nodes if other.attrs.get("effect")}
     y = values[node.inputs[1] if gradient else node.outputs[0]]
     w = values[node.outputs[0] if gradient else node.inputs[1]]
     depth, channels = (w.dims[0], w.dims[1]) if node.op == "ConvInputGrad" else (w.dims[1], w.dims[0])
