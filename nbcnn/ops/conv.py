@@ -18,7 +18,8 @@ from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.geometry import Window, gather_phases, window
 from nbcnn.graph import Node, Value
 from nbcnn.ops.base import Facts, Op, Shaped, register
-from nbcnn.ops.gather import Epilogue, Gather, depthwise_weight_grad, triple, weight_grad, window_taps
+from nbcnn.ops.depthwise import bind_depthwise, depthwise_weight_grad
+from nbcnn.ops.gather import Epilogue, Gather, triple, weight_grad, window_taps
 from nbcnn.ops.packing import Packing, dense, depthwise, rows
 from nbcnn.ops.winograd import POINTS, Factors, Tiles
 
@@ -190,8 +191,9 @@ class Conv(Op):
             jump=(1,) * len(win.out),
             taps=window_taps(kernel, win.dilations, win.begins),
         )
-        bind = gather.bind_depthwise if node.attrs["depthwise"] else gather.bind
-        bind(b, node, source, b.buffer(w.name), b.buffer(node.outputs[0]), packing, Epilogue(node.input(2), residual))
+        bind = bind_depthwise if node.attrs["depthwise"] else Gather.bind
+        y, epilogue = b.buffer(node.outputs[0]), Epilogue(node.input(2), residual)
+        bind(gather, b, node, source, b.buffer(w.name), y, packing, epilogue)
 
 
 def _pad(b: Binder, source: Buffer, x: Value, win: Window) -> Buffer:
@@ -255,8 +257,8 @@ class ConvInputGrad(Op):
                 taps=phase.taps,
             )
             w, y = b.buffer(node.inputs[1]), b.buffer(dx.name)
-            bind = gather.bind_depthwise if node.attrs["depthwise"] else gather.bind
-            bind(b, node, b.buffer(dy.name), w, y, node.attrs["packing"], Epilogue("", residual))
+            bind = bind_depthwise if node.attrs["depthwise"] else Gather.bind
+            bind(gather, b, node, b.buffer(dy.name), w, y, node.attrs["packing"], Epilogue("", residual))
 
 
 @register("ConvWeightGrad")

@@ -23,7 +23,7 @@ from nbcnn.kernels.cpu.tiling import (
 )
 from nbcnn.ops.packing import Packing
 
-__all__ = ["Epilogue", "Gather", "bounds", "depthwise_weight_grad", "triple", "weight_grad", "window_taps"]
+__all__ = ["TASKS", "Epilogue", "Gather", "bounds", "triple", "weight_grad", "window_taps"]
 
 BLOCK = ROWS * 8
 """Pixels whose row starts are looked up at once; their share of x should stay in the L2 cache."""
@@ -105,22 +105,8 @@ class Gather:
             b.scratch(slot * b.threads, np.int64),
             b.scratch(ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
             b.scratch(size) if copied else b.empty(),
-            *self._grids(packing),
+            *self.grids(packing),
             (block, self._panels_a_task(packing, pixels, block), int(self._stays_inside()), slot),
-            *bounds(node, b.dtype),
-        )
-
-    def bind_depthwise(
-        self, b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, packing: Packing, epilogue: Epilogue
-    ) -> None:
-        """Emit the call for a filter of its own for each channel (`depthwise` packing)."""
-        slot = _whole_lines(2 * max(len(self.taps), 1))
-        b.call(
-            "depthwise_gather",
-            *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, self._taps(b)),
-            b.scratch(slot * b.threads, np.int64),
-            *self._grids(packing),
-            slot,
             *bounds(node, b.dtype),
         )
 
@@ -148,7 +134,7 @@ class Gather:
     def _taps(self, b: Binder) -> Buffer:
         return b.constant(np.array([(*triple(move, 0), number) for move, number in self.taps], np.int64).reshape(-1))
 
-    def _grids(self, packing: Packing) -> tuple[tuple[int, ...], ...]:
+    def grids(self, packing: Packing) -> tuple[tuple[int, ...], ...]:
         """The arguments grid, source, target and weights of the kernels."""
         return (
             (self.images, *triple(self.grid, 1)),
@@ -226,16 +212,6 @@ def _lines_of(pixels: int) -> Window:
     width = next((w for w in range(min(GRAD_PIXELS, pixels), 15, -1) if pixels % w == 0), pixels)
     size = (pixels // width, width)
     return Window(size, (1, 1), (1, 1), (1, 1), (0, 0), (0, 0), size)
-
-
-def depthwise_weight_grad(
-    b: Binder, x: Buffer, dy: Buffer, dw: Buffer, packing: Packing, win: Window, images: int
-) -> None:
-    """As weight_grad, for `depthwise` packing."""
-    channels = packing.channels
-    source = (*triple(win.size, 1), channels, 1, *triple(win.strides, 1))
-    outer = (images, *triple(win.out, 1), channels)
-    b.call("depthwise_weight_grad", x, dy, dw, b.constant(_flat_taps(packing, win)), source, outer, channels)
 
 
 def _flat_taps(packing: Packing, win: Window) -> np.ndarray:

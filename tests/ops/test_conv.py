@@ -29,6 +29,8 @@ CASES = {
     "groups of one, two filters each": ((1, 6, 6, 5), (12, 1, 3, 3), {"group": 6}),
     "depthwise": ((2, 17, 9, 9), (17, 1, 3, 3), {"group": 17, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
     "depthwise wide": ((1, 65, 6, 6), (65, 1, 5, 5), {"group": 65, "pads": [2, 2, 2, 2]}),
+    "depthwise lines": ((2, 5, 16), (5, 1, 4), {"group": 5, "pads": [1, 2], "strides": [3]}),
+    "depthwise volume": ((1, 18, 4, 3, 8), (18, 1, 3, 2, 3), {"group": 18, "pads": [1, 0, 1, 1, 1, 1]}),
     "depthwise dilated": ((1, 3, 9, 9), (3, 1, 3, 3), {"group": 3, "dilations": [2, 2]}),
     "deep": ((1, 600, 3, 3), (40, 600, 3, 3), {"pads": [1, 1, 1, 1]}),
     "same upper": ((1, 3, 10, 7), (8, 3, 4, 4), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),

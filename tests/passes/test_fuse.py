@@ -15,6 +15,7 @@ RNG = np.random.default_rng(0)
 SHAPE: list[int | str] = ["N", 4, 5, 6]
 ARRAYS = {
     "w": RNG.standard_normal((4, 4, 3, 3)).astype(np.float32),
+    "w1": RNG.standard_normal((4, 1, 3, 3)).astype(np.float32),
     "w2": RNG.standard_normal((4, 4, 1, 1)).astype(np.float32),
     "b": RNG.standard_normal(4).astype(np.float32),
     "scale": RNG.uniform(0.5, 2, 4).astype(np.float32),
@@ -88,6 +89,15 @@ CASES: dict[str, tuple[list[onnx.NodeProto], list[str], list[str]]] = {
     ),
     "residual, then activation": (
         [node("Conv", ["x", "w"], ["c"], **PADS), node("Add", ["x", "c"], ["a"]), node("Relu", ["a"], ["y"])],
+        ["y"],
+        ["Conv"],
+    ),
+    "residual of a depthwise convolution": (
+        [
+            node("Conv", ["x", "w1", "b"], ["c"], group=4, **PADS),
+            node("Add", ["c", "x"], ["a"]),
+            node("Clip", ["a", "low", "high"], ["y"]),
+        ],
         ["y"],
         ["Conv"],
     ),

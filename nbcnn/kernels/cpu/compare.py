@@ -6,14 +6,18 @@ from numba.extending import intrinsic
 __all__ = ["between", "choose_equal", "maximum"]
 
 
+def emit_maximum(builder, a, b):
+    """b where it is larger, which is one instruction that keeps a NaN of a, then b where it is NaN."""
+    larger = builder.select(builder.fcmp_ordered(">", b, a), b, a)
+    return builder.select(builder.fcmp_unordered("uno", b, b), b, larger)
+
+
 @intrinsic
 def maximum(typingctx, a, b):
     """maximum(a, b): the larger lane; where one is NaN, NaN."""
 
     def codegen(context, builder, signature, args):
-        larger = builder.fcmp_ordered(">", args[1], args[0])
-        nan = builder.fcmp_unordered("uno", args[1], args[1])
-        return builder.select(builder.or_(larger, nan), args[1], args[0])
+        return emit_maximum(builder, *args)
 
     return a(a, a), codegen
 

@@ -1,7 +1,11 @@
 """Depthwise convolution: every channel by a filter of its own, vectorized over channels.
 
-Weights lie in panels as for conv.py, with a depth of one: (panel, tap, lane). The arguments that describe taps and
-grids are those of conv_gather, so that one kernel serves the forward convolution and its gradient by the input.
+Weights lie in panels as for conv.py, with a depth of one: (panel, tap, lane). The arguments that describe the two grids
+are those of conv_gather, so that one kernel serves the forward convolution and its gradient by the input.
+
+A task takes one register of channels of a few lines at a time. What these lines read is first copied to a box, pixel
+next to pixel, with zeros where the box reaches over the edge of the picture: then no tap needs a test, and pixels of
+many channels, which lie a multiple of some power of two apart, do not push each other out of the L1 cache.
 """
 
 from __future__ import annotations
@@ -9,76 +13,122 @@ from __future__ import annotations
 import numpy as np
 from numba import get_thread_id, prange
 
-from nbcnn.kernels.cpu import simd
+from nbcnn.kernels.cpu import pixels, simd, tile
 from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.pixels import PIXELS
 from nbcnn.kernels.cpu.tiling import PANEL_VECS
 
 __all__ = ["depthwise_gather", "depthwise_weight_grad"]
 
 
 @serial
-def _inside_taps(scratch, slot, taps, source, base, d, h, w):
-    """List the taps that meet the picture at (d, h, w): start in x, number in the weights. Returns how many."""
+def _fill_box(x, box, slot, image, corner, size, source, c, left):
+    """Copy a register of channels of all pixels from `corner` (d, h, w) on, which may lie before the picture."""
     in_d, in_h, in_w, pitch = source[0], source[1], source[2], source[3]
-    count = 0
-    for tap in range(taps.size // 4):
-        at_d, at_h, at_w = d + taps[4 * tap], h + taps[4 * tap + 1], w + taps[4 * tap + 2]
-        if 0 <= at_d < in_d and 0 <= at_h < in_h and 0 <= at_w < in_w:
-            scratch[slot + 2 * count] = base + ((at_d * in_h + at_h) * in_w + at_w) * pitch
-            scratch[slot + 2 * count + 1] = taps[4 * tap + 3]
-            count += 1
-    return count
+    size_d, size_h, size_w = size
+    lanes = simd.lanes(x)
+    nothing = simd.zeros(x)
+    first, end = min(max(0, -corner[2]), size_w), max(0, min(size_w, in_w - corner[2]))
+    for line in range(size_d * size_h):
+        d, h = corner[0] + line // size_h, corner[1] + line % size_h
+        place = slot + line * size_w * lanes
+        inside = 0 <= d < in_d and 0 <= h < in_h
+        for w in range(first if inside else size_w):
+            simd.store(box, place + w * lanes, nothing)
+        if inside:
+            start = (((image * in_d + d) * in_h + h) * in_w + corner[2]) * pitch + c
+            if left >= lanes:
+                for w in range(first, end):
+                    simd.store(box, place + w * lanes, simd.load(x, start + w * pitch))
+            else:
+                for w in range(first, end):
+                    simd.store(box, place + w * lanes, simd.load_first(x, start + w * pitch, left))
+            for w in range(end, size_w):
+                simd.store(box, place + w * lanes, nothing)
 
 
 @serial
-def _filter_pixel(x, w, bias, residual, y, scratch, slot, count, all_taps, place, channels, low, high):
-    """All channels of one output pixel."""
+def _filter_box(
+    acc, box, slot, w, weight, bias, residual, y, taps, row, lines, grid_w, size_w, source, target, c, left, low, high
+):  # fmt: skip
+    """A register of channels of the task's lines. row: pixel of y at which the first line begins."""
+    step_h, step_w = source[6], source[7]
+    out_w, out_pitch, jump_h, jump_w = target[2], target[3], target[8], target[9]
+    lanes = simd.lanes(y)
+    shift = simd.zeros(y)
+    if bias.size > 0:
+        shift = simd.load_first(bias, c, left)
+    ins = pixels.starts(acc, step_w * lanes)
+    outs = pixels.starts(acc, jump_w * out_pitch)
+    for line in range(lines):
+        for pixel in range(0, grid_w, len(acc)):
+            count = grid_w - pixel
+            start = slot + (line * step_h * size_w + pixel * step_w) * lanes
+            place = (row + line * jump_h * out_w + pixel * jump_w) * out_pitch + c
+            total = pixels.fill(acc, shift)
+            if residual.size > 0:
+                total = pixels.add(total, pixels.load_first(residual, outs, place, count, left))
+            for tap in range(0, taps.size, 2):
+                factor = simd.load(w, weight + simd.get(taps, tap + 1))
+                # Beyond the end of a line this reads something or other, which is not stored.
+                total = pixels.fma(total, pixels.load(box, ins, start + simd.get(taps, tap)), factor)
+            total = pixels.clamp(total, low, high)
+            if left >= lanes and count >= len(acc):
+                pixels.store(y, outs, place, total)
+            else:
+                pixels.store_first(y, outs, place, total, count, left)
+
+
+@serial
+def _filter_task(
+    task, x, w, bias, residual, y, taps, box, slot, grid, source, target, weights, first, size, schedule, low, high
+):
+    """A few lines of the grid, a few registers of channels."""
+    _n, grid_d, grid_h, grid_w = grid
+    step_d, step_h = source[5], source[6]
+    out_d, out_h, out_w, _pitch, at_d, at_h, at_w, jump_d, jump_h, _jump_w = target
+    channels, all_taps = weights[1], weights[2]
+    lines, blocks, _slot = schedule
     lanes = simd.lanes(y)
     vecs = 1 if channels <= lanes else PANEL_VECS  # registers in a panel, as the weights were packed
-    for block in range((channels + lanes - 1) // lanes):
-        c = block * lanes
-        left = channels - c
-        weight = (block // vecs * all_taps * vecs + block % vecs) * lanes
-        value = simd.zeros(y)
-        if bias.size > 0:
-            value = simd.load_first(bias, c, left)
-        if residual.size > 0:
-            value = simd.add(value, simd.load_first(residual, place + c, left))
-        for i in range(count):
-            pixel = simd.load_first(x, scratch[slot + 2 * i] + c, left)
-            value = simd.fma(pixel, simd.load(w, weight + scratch[slot + 2 * i + 1] * vecs * lanes), value)
-        simd.store_first(y, place + c, simd.clamp(value, low, high), left)
-
-
-@serial
-def _filter_line(line, x, w, bias, residual, y, taps, scratch, slot, grid, source, target, weights, low, high):
-    """One line of the grid."""
-    _n, grid_d, grid_h, grid_w = grid
-    in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
-    out_d, out_h, out_w, out_pitch, at_d, at_h, at_w, jump_d, jump_h, jump_w = target
-    _groups, channels, all_taps = weights
-    h = line % grid_h
-    d = line // grid_h % grid_d
-    image = line // grid_h // grid_d
-    base = image * in_d * in_h * in_w * pitch
+    registers = (channels + lanes - 1) // lanes
+    groups, parts = (registers + blocks - 1) // blocks, (grid_h + lines - 1) // lines
+    h = task // groups % parts * lines
+    d = task // groups // parts % grid_d
+    image = task // groups // parts // grid_d
+    corner = (d * step_d + first[0], h * step_h + first[1], first[2])
     row = ((image * out_d + at_d + d * jump_d) * out_h + at_h + h * jump_h) * out_w + at_w
-    for w_at in range(grid_w):
-        count = _inside_taps(scratch, slot, taps, source, base, d * step_d, h * step_h, w_at * step_w)
-        place = (row + w_at * jump_w) * out_pitch
-        _filter_pixel(x, w, bias, residual, y, scratch, slot, count, all_taps, place, channels, low, high)
+    acc = tile.zeros(y, PIXELS, 1)
+    for block in range(task % groups * blocks, min((task % groups + 1) * blocks, registers)):
+        weight = (block // vecs * all_taps * vecs + block % vecs) * lanes
+        c = block * lanes
+        _fill_box(x, box, slot, image, corner, size, source, c, channels - c)
+        _filter_box(
+            acc, box, slot, w, weight, bias, residual, y, taps, row, min(lines, grid_h - h), grid_w, size[2], source,
+            target, c, channels - c, low, high,
+        )  # fmt: skip
 
 
 @kernel
-def depthwise_gather(x, w, bias, residual, y, taps, scratch, grid, source, target, weights, slot, low, high):
+def depthwise_gather(
+    x, w, bias, residual, y, taps, box, grid, source, target, weights, first, size, schedule, low, high
+):
     """y[pixel, c] = clamp(bias[c] + residual[pixel, c] + sum over taps of x[pixel moved by the tap, c] * w[tap, c],
     low, high).
 
-    Arguments as conv_gather's; weights: (1, channels, taps in w). scratch: `slot` integers for each thread, two a tap.
+    Arguments as conv_gather's; weights: (1, channels, taps in w). taps: int64, two for each tap: where it finds pixel 0
+    in the box, and its place in a panel of w, in elements. box: a slot for each thread. first: the smallest move of any
+    tap (d, h, w). size: pixels of the box (d, h, w). schedule: (lines of the grid in a task, registers of channels in a
+    task, elements of a slot). A slot is as large as the box and PIXELS more steps along a line.
     """
-    for index in prange(grid[0] * grid[1] * grid[2]):
-        line = np.int64(index)
-        at = get_thread_id() * slot
-        _filter_line(line, x, w, bias, residual, y, taps, scratch, at, grid, source, target, weights, low, high)
+    lines, blocks, slot = schedule
+    lanes = simd.lanes(y)
+    groups = ((weights[1] + lanes - 1) // lanes + blocks - 1) // blocks
+    for index in prange(grid[0] * grid[1] * ((grid[2] + lines - 1) // lines) * groups):
+        _filter_task(
+            np.int64(index), x, w, bias, residual, y, taps, box, get_thread_id() * slot, grid, source, target, weights,
+            first, size, schedule, low, high,
+        )  # fmt: skip
 
 
 @serial
