@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from bench.layers import DIRECTIONS
 from nbcnn.report.html.distribution import Calls, distribution
 from nbcnn.report.html.drawing import figure, legend
@@ -102,13 +104,5 @@ def _table(rows: Sequence[Row]) -> Markup:
 
 
 def _calls(row: Row) -> list[Calls]:
-    import numpy as np
-
-    return [
-        Calls(
-            direction,
-            np.concatenate([np.asarray(block, float) for block in row[direction]["blocks_ms"]]),
-            CLASSES[direction],
-        )
-        for direction in DIRECTIONS
-    ]
+    times = {name: np.array([ms for block in row[name]["blocks_ms"] for ms in block]) for name in DIRECTIONS}
+    return [Calls(direction, ms, CLASSES[direction]) for direction, ms in times.items()]

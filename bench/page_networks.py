@@ -9,9 +9,9 @@ from typing import Any
 from nbcnn.report.html.distribution import calls_of, distribution
 from nbcnn.report.html.drawing import figure, legend
 from nbcnn.report.html.element import Markup, el, join
-from nbcnn.report.html.page import Column, Tile, machine_line, machine_section, page, section, table, tiles
+from nbcnn.report.html.page import Column, Tile, machine_line, machine_section, page, section, table, tiles, two_lines
 from nbcnn.report.html.rates import Bar, rates
-from nbcnn.report.html.ratio import Ratio, ratios
+from nbcnn.report.html.ratio import Ratio, block_ratios, ratios
 from nbcnn.report.html.roofline_plot import Point, roofline_plot
 from nbcnn.report.numbers import number
 from nbcnn.report.roofline import Roofline
@@ -82,14 +82,10 @@ def _tiles(rows: Sequence[Row]) -> list[Tile]:
     if not rows:
         return []
     best, worst = max(rows, key=lambda row: row["ratio"]), min(rows, key=lambda row: row["ratio"])
-    faster = sum(row["ratio"] > 1 for row in rows)
+    span = f"{worst['ratio']:.2f}× ({_label(worst)}) to {best['ratio']:.2f}× ({_label(best)})"
     found = [
-        Tile(
-            "ratio, geometric mean", f"{geometric_mean(row['ratio'] for row in rows):.2f}×", "", "their time over ours"
-        ),
-        Tile("faster on", f"{faster} of {len(rows)}", ""),
-        Tile("best", f"{best['ratio']:.2f}×", "", _label(best)),
-        Tile("worst", f"{worst['ratio']:.2f}×", "", _label(worst)),
+        Tile("their time over ours", f"{geometric_mean(row['ratio'] for row in rows):.2f}×", "in the mean", span),
+        Tile("faster on", f"{sum(row['ratio'] > 1 for row in rows)} of {len(rows)}", "", "networks and batch sizes"),
     ]
     measured = [row for row in rows if row["share"] is not None]
     if measured:
@@ -110,7 +106,7 @@ def _ratios(rows: Sequence[Row], peers: Sequence[str]) -> Markup:
         for peer, mark in zip(peers, MARKS, strict=False):
             if peer not in row["timings"]:
                 continue
-            each = _block_ratios(row, peer)
+            each = block_ratios(row["timings"], peer, OURS)
             ratio = row["timings"][peer]["median_ms"] / row["timings"][OURS]["median_ms"]
             counts = peer == row["peer"]
             label = _label(row) if len(peers) == 1 else f"{_label(row)}, {peer}"
@@ -122,17 +118,6 @@ def _ratios(rows: Sequence[Row], peers: Sequence[str]) -> Markup:
         "Twice as fast and half as fast are as far from 1."
     ) + (" Grey: the slower of both layouts, which does not count." if len(peers) > 1 else "")
     return section("Ratio", figure(ratios(drawn), caption)) if drawn else section("Ratio", "No network was timed.")
-
-
-def _block_ratios(row: Row, peer: str) -> list[float]:
-    pairs = zip(row["timings"][peer]["blocks_ms"], row["timings"][OURS]["blocks_ms"], strict=True)
-    return [_middle(theirs) / _middle(mine) for theirs, mine in pairs]
-
-
-def _middle(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _rates(rows: Sequence[Row], peers: Sequence[str], roofline: Roofline | None) -> Markup:
@@ -171,32 +156,22 @@ def _roofline(rows: Sequence[Row], roofline: Roofline | None) -> Markup | None:
 
 
 def _table(rows: Sequence[Row], peers: Sequence[str]) -> Markup:
-    columns = [Column("network", wide=True), Column("batch", True), Column("nbcnn ms", True), Column("quartiles", True)]
-    for peer in peers:
-        columns += [Column(f"{peer} ms", True), Column("quartiles", True)]
-    columns += [Column(name, True) for name in ("ratio", "blocks", "GFLOP/s", "share", "difference")]
+    columns = [Column("network", wide=True), Column("batch", True)]
+    columns += [Column(f"{side} ms, quartiles", True) for side in (OURS, *peers)]
+    columns += [Column(name, True) for name in ("ratio, of blocks", "GFLOP/s", "share", "difference")]
     return table(columns, [_cells(row, peers) for row in rows])
 
 
-def _cells(row: Row, peers: Sequence[str]) -> list[str]:
-    cells = [row["network"], str(row["batch"])]
+def _cells(row: Row, peers: Sequence[str]) -> list[Markup | str | None]:
+    cells: list[Markup | str | None] = [row["network"], str(row["batch"])]
     for side in (OURS, *peers):
         timing = row["timings"].get(side)
-        if timing is None:
-            cells += ["", ""]
-            continue
-        low, high = timing["quartiles_ms"]
-        cells += [number(timing["median_ms"]), f"{number(low)} to {number(high)}"]
+        low, high = timing["quartiles_ms"] if timing else (0.0, 0.0)
+        cells.append(two_lines(number(timing["median_ms"]), f"{number(low)} to {number(high)}") if timing else None)
     low, high = row["ratio_blocks"]
+    cells.append(two_lines(f"{row['ratio']:.2f}×", f"{low:.2f} to {high:.2f}"))
     share = "" if row["share"] is None else f"{row['share']:.0%}"
-    return [
-        *cells,
-        f"{row['ratio']:.2f}×",
-        f"{low:.2f} to {high:.2f}",
-        number(row["gflops"]),
-        share,
-        f"{row['difference']:.0e}",
-    ]
+    return [*cells, number(row["gflops"]), share, f"{row['difference']:.0e}"]
 
 
 def _calls(rows: Sequence[Row]) -> Markup:

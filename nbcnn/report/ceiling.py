@@ -11,12 +11,13 @@ import numpy as np
 
 __all__ = ["fma_gflops", "triad_gbytes"]
 
-REPEATS = 7
+SECONDS = 0.4
+"""How long each ceiling is looked for."""
 BLOCK = 1 << 16
 """Elements of an array that one task of the triad goes through."""
 
 
-def fma_gflops(count: int, steps: int = 2_000_000, repeats: int = REPEATS) -> float:
+def fma_gflops(count: int, seconds: float = SECONDS, steps: int = 2_000_000) -> float:
     """GFLOP/s of fused multiply-adds (two operations each) on registers, in float32 with `count` threads."""
     from nbcnn.kernels.cpu import threads
     from nbcnn.kernels.cpu.ceiling import CHAINS, fma_chains
@@ -26,11 +27,11 @@ def fma_gflops(count: int, steps: int = 2_000_000, repeats: int = REPEATS) -> fl
     width = WIDTH_BYTES // 4
     x = np.repeat(np.linspace(0.5, 0.8, CHAINS + 2, dtype=np.float32), width)
     y = np.empty(count * width, np.float32)
-    seconds = _fastest(lambda: fma_chains(x, y, count, steps), repeats)
-    return 2.0 * CHAINS * width * steps * count / seconds / 1e9
+    best = _fastest(lambda: fma_chains(x, y, count, steps), seconds)
+    return 2.0 * CHAINS * width * steps * count / best / 1e9
 
 
-def triad_gbytes(count: int, megabytes: int = 128, repeats: int = REPEATS) -> float:
+def triad_gbytes(count: int, seconds: float = SECONDS, megabytes: int = 128) -> float:
     """GB/s of a = b + s * c over arrays of so many megabytes each, with `count` threads; two reads and one write are
     counted.
     """
@@ -41,16 +42,19 @@ def triad_gbytes(count: int, megabytes: int = 128, repeats: int = REPEATS) -> fl
     size = megabytes * (1 << 20) // 4 // BLOCK * BLOCK
     a, b, c = (np.ones(size, np.float32) for _ in range(3))
     scale = np.float32(2)
-    seconds = _fastest(lambda: triad(a, b, c, scale, BLOCK), repeats)
-    return 3 * a.nbytes / seconds / 1e9
+    best = _fastest(lambda: triad(a, b, c, scale, BLOCK), seconds)
+    return 3 * a.nbytes / best / 1e9
 
 
-def _fastest(call: Callable[[], None], repeats: int) -> float:
-    """Seconds of the fastest call: a ceiling is what was reached once, whatever else ran meanwhile."""
+def _fastest(call: Callable[[], None], seconds: float) -> float:
+    """Seconds of the fastest call: a ceiling is what was reached once, whatever else ran meanwhile.
+
+    seconds: how long to go on calling, twice at least; the longer, the likelier that others pause for once.
+    """
     call()
-    best = float("inf")
-    for _ in range(repeats):
+    times: list[float] = []
+    while len(times) < 2 or sum(times) < seconds:
         start = time.perf_counter()
         call()
-        best = min(best, time.perf_counter() - start)
-    return best
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -11,17 +11,8 @@ from nbcnn.report.html.scale import linear_over
 
 __all__ = ["Part", "cell_bar", "stacked"]
 
-LEFT, RIGHT, TOP, BAR, GAP = 130, 100, 10, 34, 18
-DARK = (
-    "convolution",
-    "transposed-convolution",
-    "normalization",
-    "update",
-    "ours",
-    "peer",
-    "phase-forward",
-    "phase-loss",
-)
+LEFT, RIGHT, TOP, BAR, GAP = 165, 100, 10, 34, 18
+DARK = ("convolution", "transposed-convolution", "normalization", "update", "ours", "peer", "phase-forward")
 """Classes on which white can be read."""
 CELL_WIDTH, CELL_HEIGHT = 150, 18
 

@@ -14,7 +14,7 @@ from nbcnn.report.numbers import number
 
 __all__ = ["Calls", "calls_of", "distribution"]
 
-LEFT, RIGHT, TOP, ROW, BELOW = 130, 24, 14, 64, 30
+LEFT, RIGHT, TOP, ROW, BELOW = 165, 24, 14, 64, 30
 BINS = 110
 FEW = 40
 """So few calls are drawn one by one."""

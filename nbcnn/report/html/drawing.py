@@ -49,7 +49,8 @@ def svg(height: float, *children: Markup | None, label: str, width: float = WIDT
 
 
 def figure(picture: Markup, caption: str | Markup, keys: Markup | None = None) -> Markup:
-    return el("figure", el("div", picture, keys, class_="picture"), el("figcaption", caption))
+    told = el("figcaption", caption) if caption else None
+    return el("figure", el("div", picture, keys, class_="picture"), told)
 
 
 def text(x: float, y: float, content: str, class_: str = "", anchor: str = "start") -> Markup:

@@ -9,7 +9,7 @@ from nbcnn.report.arithmetic import group_of
 from nbcnn.report.html.bars import cell_bar
 from nbcnn.report.html.drawing import group_class
 from nbcnn.report.html.element import Markup, el, join
-from nbcnn.report.html.page import Column, table
+from nbcnn.report.html.page import Column, table, two_lines
 from nbcnn.report.html.roofline_plot import Point
 from nbcnn.report.html.skyline import Block
 from nbcnn.report.numbers import number, shape_text
@@ -117,12 +117,8 @@ def _cells(row: dict[str, Any], longest: float, beside: bool, several: bool) -> 
         _tip(row),
     )
     algorithm, shape = row["algorithm"] or ", ".join(row["kernels"]), shape_text(row["shape"])
-    cells: list[Markup | str] = [_two_lines(row["name"], under), _two_lines(algorithm, shape), bar, number(row["ms"])]
+    cells: list[Markup | str] = [two_lines(row["name"], under), two_lines(algorithm, shape), bar, number(row["ms"])]
     if beside:
         cells += [number(peer), f"{peer / row['ms']:.2f}×"] if peer else ["", ""]
     cells += [number(row["gflops"]) if row["flops"] else "", number(row["gbytes"])]
     return [*cells, "" if row.get("roofline") is None else f"{row['roofline']:.0%}"]
-
-
-def _two_lines(above: str, below: str) -> Markup:
-    return join(above, el("span", below, class_="under"))

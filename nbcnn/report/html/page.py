@@ -10,7 +10,7 @@ from typing import Any
 from nbcnn.report.html.element import Markup, el, join
 from nbcnn.report.numbers import number
 
-__all__ = ["Column", "Tile", "machine_line", "machine_section", "page", "section", "table", "tiles"]
+__all__ = ["Column", "Tile", "machine_line", "machine_section", "page", "section", "table", "tiles", "two_lines"]
 
 SIMD = {512: "AVX-512 (512 bits)", 256: "AVX2 (256 bits)", 128: "128 bits"}
 
@@ -79,6 +79,11 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Markup | str | None
         for row in rows
     ]
     return el("div", el("table", el("thead", head), el("tbody", *body)), class_="scroll")
+
+
+def two_lines(above: str, below: str) -> Markup:
+    """For a table's cell: the second line is small."""
+    return join(above, el("span", below, class_="under"))
 
 
 def machine_line(machine: dict[str, Any]) -> str:

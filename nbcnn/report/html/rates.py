@@ -1,4 +1,4 @@
-"""Bars of several sides below each other for each of several works, with a line for the most that the machine can do."""
+"""Bars of several sides for each of several works, with a line for the most that the machine can do."""
 
 from __future__ import annotations
 
