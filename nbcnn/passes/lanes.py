@@ -52,7 +52,7 @@ def _can(node: Node, graph: Graph, outputs: set[str]) -> bool:
 def _regions(graph: Graph) -> list[set[int]]:
     """The nodes of each region, by position."""
     outputs = set(graph.output_names())
-    able = {i for i, node in enumerate(graph.nodes) if node.inputs and _can(node, graph, outputs)}
+    able = {i for i, node in enumerate(graph.nodes) if node.inputs and node.outputs and _can(node, graph, outputs)}
     home: dict[str, set[int]] = {}
     found: list[set[int]] = []
     for i in sorted(able):
