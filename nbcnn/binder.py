@@ -54,7 +54,7 @@ class Binder:
     """Collects the calls of one graph.
 
     threads: the most that a plan may use at once (scratch is sized by it). dtype: what floats are computed in.
-    reads: how often each value is read, by nodes or by the caller.
+    reads: how often each value is read, by nodes or by the caller. kept: the ids of buffers that last.
     """
 
     graph: Graph
@@ -65,6 +65,7 @@ class Binder:
     reads: dict[str, int] = field(default_factory=dict)
     held: dict[bytes, Buffer] = field(default_factory=dict)
     node: Node | None = None
+    kept: set[int] | None = None
 
     # --- what is known of values
 
@@ -123,6 +124,10 @@ class Binder:
         have = self.buffers[output] = self.buffer(source)
         have.readers_left += self.reads.get(output, 0)
 
+    def keep(self) -> None:
+        """Let what all calls so far write last: it is read at every run, but only written when a weight has changed."""
+        self.kept = {id(b) for call in self.calls for b in call.buffers()}
+
     def in_place(self, output: str, source: str) -> bool:
         """Try to let an output take over the memory of an input that nobody reads any more; says whether it does.
 
@@ -131,7 +136,8 @@ class Binder:
         """
         have = self.buffer(source)
         value = self.graph.values[output]
-        if have.kind != "arena" or have.readers_left > 1 or have.size != value.size or have.dtype != value.dtype:
+        free = have.kind == "arena" and have.readers_left <= 1 and id(have) not in (self.kept or ())
+        if not free or have.size != value.size or have.dtype != value.dtype:
             return False
         self.alias(output, source)
         return True

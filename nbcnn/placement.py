@@ -5,6 +5,8 @@ more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -15,10 +17,14 @@ __all__ = ["Arena", "place"]
 
 
 class Arena:
-    """Memory that plans share; it grows, and plans that were placed in a smaller one keep that."""
+    """Memory that plans share; it grows, and plans that were placed in a smaller one keep that.
+
+    prepared: what plans that are still there have made of weights, see prepare.py.
+    """
 
     def __init__(self) -> None:
         self.bytes = np.empty(0, np.uint8)
+        self.prepared: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
     def reserve(self, size: int) -> np.ndarray:
         if self.bytes.size < size:

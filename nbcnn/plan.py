@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from nbcnn import kernels
-from nbcnn.binder import Binder, Buffer, Call
+from nbcnn.binder import Binder, Buffer
+from nbcnn.compilation import compile_ahead
 from nbcnn.filemap import fresh
 from nbcnn.graph import Graph, Node
-from nbcnn.memory import aligned_bytes
 from nbcnn.ops import lookup
 from nbcnn.parameter import Parameter, Storage
 from nbcnn.placement import Arena, place
-from nbcnn.prepare import Prepared, group_calls
+from nbcnn.prepare import Prepared, prepare
 
 __all__ = ["Plan", "build_plan"]
 
@@ -36,7 +36,7 @@ class Plan:
 
     inputs, outputs: name -> array in the plan's memory, flat, and shape in memory order.
     arena_bytes: the planned peak of activations and scratch. held_bytes: packed weights and constants that this plan
-    made. masters: the weights that steps read or write, with their arrays. storages: all weights, with their orders.
+    uses. masters: the weights that steps read or write, with their arrays. storages: all weights, with their orders.
     """
 
     graph: Graph
@@ -69,10 +69,13 @@ def _reads(graph: Graph) -> dict[str, int]:
     return reads
 
 
-def _bind(graph: Graph, binder: Binder) -> dict[int, tuple[int, int]]:
-    """Bind every node; returns node id -> its range of calls."""
+def _bind(graph: Graph, binder: Binder, early: Container[int]) -> dict[int, tuple[int, int]]:
+    """Bind every node, the early ones first; returns node id -> its range of calls."""
     ranges: dict[int, tuple[int, int]] = {}
+    graph.nodes.sort(key=lambda n: id(n) not in early)
     for node in graph.nodes:
+        if id(node) not in early and binder.kept is None:
+            binder.keep()
         binder.node = node
         start = len(binder.calls)
         lookup(node).bind(node, binder)
@@ -119,19 +122,19 @@ def build_plan(
     # What is made from a weight that this very graph changes is made at every step, and need not last beyond it.
     changed = {node.inputs[0] for node in graph.nodes if node.attrs.get("effect")}
     early = weight_only(graph, [name for name in parameters if name not in changed], changed)
-    graph.nodes.sort(key=lambda n: id(n) not in early)
-    ranges = _bind(graph, binder)
+    ranges = _bind(graph, binder, early)
+    compile_ahead(backend, binder.calls)
     late = [c for n in graph.nodes if id(n) not in early for c in binder.calls[slice(*ranges[id(n)])]]
     edges = [binder.buffer(v.name) for v in (*graph.inputs, *graph.outputs)]
     prepared_calls = [(early[id(n)], binder.calls[slice(*ranges[id(n)])]) for n in graph.nodes if id(n) in early]
-    lasting = _hold([c for _, calls in prepared_calls for c in calls], late, edges)
-    masters = _masters(binder, parameters, late, edges)
-    passing = {id(b): parameters[b.name] for name in parameters if (b := binder.buffers[name]).array is None}
+    read = {id(b) for c in late for b in c.buffers()} | {id(b) for b in edges}
+    weights = {id(binder.buffers[name]): parameter for name, parameter in parameters.items()}
+    masters = _masters(binder, parameters, read)
 
     def load(name: str) -> Callable[..., None]:
         return kernels.load(backend, name)
 
-    prepared = group_calls(prepared_calls, parameters, passing, load)
+    prepared = prepare(prepared_calls, weights, read, load, arena.prepared)
     steps = [[b for b in c.buffers() if b.array is None] for c in late]
     offsets, peak = place(steps, {id(b): b for b in edges if b.array is None}.values())
     memory = arena.reserve(peak)
@@ -150,15 +153,14 @@ def build_plan(
         graph.initializers.pop(name, None)  # it may be a copy, of another type than the file's
         parameter.release()
     storages = [(p, p.storage) for p in parameters.values()]
-    held_bytes = sum(b.nbytes for b in lasting.values()) + sum(b.nbytes for b in binder.held.values())
+    held_bytes = sum(a.nbytes for p in prepared for a in p.lasting) + sum(b.nbytes for b in binder.held.values())
     return Plan(graph, bound, [c.node for c in late], prepared, arrays, peak, held_bytes, memory, masters, storages)
 
 
 def _masters(
-    binder: Binder, parameters: Mapping[str, Parameter], late: Iterable[Call], edges: Iterable[Buffer]
+    binder: Binder, parameters: Mapping[str, Parameter], read: Container[int]
 ) -> list[tuple[Parameter, np.ndarray]]:
     """Give the weights that are read at every run their arrays, and return them; others are read to be packed."""
-    read = {id(b) for c in late for b in c.buffers()} | {id(b) for b in edges}
     found = []
     for name, parameter in parameters.items():
         buffer = binder.buffers[name]
@@ -166,15 +168,3 @@ def _masters(
             buffer.array = parameter.data
             found.append((parameter, buffer.array))
     return found
-
-
-def _hold(early: Iterable[Call], late: Iterable[Call], edges: Iterable[Buffer]) -> dict[int, Buffer]:
-    """Give arrays of their own to the buffers that weight-only calls write and others read; returns them by id."""
-    written = {id(b): b for c in early for b in c.buffers() if b.kind == "arena"}
-    read = {id(b) for c in late for b in c.buffers()} | {id(b) for b in edges}
-    lasting = {key: buffer for key, buffer in written.items() if key in read}
-    offsets, size = place([], lasting.values())
-    memory = aligned_bytes(size)
-    for key, buffer in lasting.items():
-        buffer.array = memory[offsets[key] : offsets[key] + buffer.nbytes].view(buffer.dtype)
-    return lasting

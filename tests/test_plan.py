@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from guards import run_guarded
-from networks import assert_close, batch, proto, small_resnet, stir
+from networks import assert_close, batch, onnxruntime_run, proto, small_resnet, stir
 from numba.core.dispatcher import Dispatcher
 from onnx import helper
 
@@ -17,6 +17,7 @@ from nbcnn import executor
 from nbcnn.binder import Buffer
 from nbcnn.graph import Graph
 from nbcnn.memory import ALIGNMENT
+from nbcnn.onnx_io import to_proto
 from nbcnn.placement import place
 from nbcnn.plan import Plan
 from nbcnn.zoo import GraphBuilder, graph_of
@@ -184,3 +185,33 @@ def test_what_rests_on_weights_alone_is_computed_in_order() -> None:
     x = np.random.default_rng(1).standard_normal((5, 3, 4)).astype(np.float32)
     a, b = np.split(w, 2)
     assert_close(nbcnn.load(source)(x), x * a * np.exp(a) * np.exp(b), 1e-4)
+
+
+@pytest.mark.parametrize("inputs", [["x", "e"], ["e", "x"]])
+def test_what_rests_on_weights_alone_is_not_overwritten(inputs: list[str]) -> None:
+    """A product may take over the memory of an operand, but not of one that is computed once for all runs."""
+    w = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    nodes = [helper.make_node("Exp", ["w"], ["e"]), helper.make_node("Mul", inputs, ["y"])]
+    model = nbcnn.load(proto(nodes, {"x": [3, 4]}, {"y": [3, 4]}, {"w": w}, opset=13))
+    for factor in (2, 3, 5):
+        x = np.full((3, 4), factor, np.float32)
+        assert_close(model(x), x * np.exp(w), 1e-5)
+
+
+def test_plans_of_a_model_share_what_they_make_of_weights() -> None:
+    """Weights are packed once for all batch sizes, and again when one of them has changed."""
+    model = nbcnn.Model(NETWORKS["small resnet"][0]())
+    first, second = (model.plan({"input": batch((n, 3, 12, 12), 5)[0]}) for n in (2, 3))
+    arrays = {id(array) for item in first.prepared for array in item.lasting}
+    assert first is not second
+    assert len({id(array) for item in second.prepared for array in item.lasting} & arrays) >= 5
+    x = batch((3, 3, 12, 12), 5)[0]
+    for factor in (1, 0.9, 0.8):
+        for parameter in model.parameters.values():
+            parameter.value = parameter.value * factor
+        wanted = onnxruntime_run(to_proto(model.trained_graph()), {"input": x})[0]
+        assert_close(model(x[:2]), wanted[:2], 1e-4)
+        assert_close(model(x), wanted, 1e-4)
+    del first
+    model._plans.popitem(last=False)
+    assert_close(model(x), wanted, 1e-4)
