@@ -12,7 +12,10 @@ __all__ = ["load"]
 
 
 def load(backend: str, name: str) -> Callable[..., Any]:
-    """The kernel of this name; raises KeyError for one that the contract does not list."""
+    """The kernel of this name, or for "name:alone" its form for one thread; raises KeyError for one that the contract
+    does not list.
+    """
+    name, _, form = name.partition(":")
     module = import_module(f"nbcnn.kernels.{backend}.{KERNELS[name]}")
     kernel: Callable[..., Any] = getattr(module, name)
-    return kernel
+    return getattr(kernel, form) if form else kernel

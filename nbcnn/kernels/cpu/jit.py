@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -29,13 +30,22 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Numba counts a prange in unsigned integers, which would compile whatever the index is passed to a second time, and
     turn arithmetic with other integers into floats: take `np.int64(index)` first.
+
+    Its attribute `alone` is the same kernel for one thread: starting a team takes longer than a small call.
     """
-    return _kernel(function, parallel=True)
+    dispatcher = _kernel(function, parallel=True)
+    names = {**function.__globals__, "prange": range, "get_thread_id": _only_thread}
+    copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    copy.__qualname__, copy.__module__ = f"{function.__qualname__}.alone", function.__module__
+    dispatcher.alone = _kernel(copy)
+    return dispatcher
 
 
 def small_kernel(function: Callable[..., Any]) -> Any:
     """Decorator of a kernel that the plan may bind, and that is too small to split."""
-    return _kernel(function)
+    dispatcher = _kernel(function)
+    dispatcher.alone = dispatcher
+    return dispatcher
 
 
 def serial(function: Callable[..., Any]) -> Any:
@@ -50,3 +60,9 @@ def inlined(function: Callable[..., Any]) -> Any:
     memory.
     """
     return numba.njit(function, no_cpython_wrapper=True, forceinline=True, **OPTIONS)
+
+
+@serial
+def _only_thread() -> int:
+    """The thread's number, where there is one."""
+    return 0
