@@ -16,6 +16,7 @@ from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
 from nbcnn.passes.lanes import pictures_in_lanes
 from nbcnn.passes.layout import choose_layouts
 from nbcnn.passes.pack import pack_weights
+from nbcnn.passes.pictures import read_pictures_as_given
 from nbcnn.passes.reorder import pool_before_activation
 from nbcnn.passes.specialize import Mode, specialize
 
@@ -42,6 +43,7 @@ def lower_for_inference(
     choose_layouts(graph)
     pictures_in_lanes(graph, train=False)
     choose_algorithms(graph, choose)
+    read_pictures_as_given(graph)
     pack_weights(graph, parameters)
     return graph
 

@@ -21,6 +21,7 @@ from nbcnn.parameter import Parameter
 from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
 from nbcnn.passes.fuse import fuse_epilogues
 from nbcnn.passes.pack import WEIGHT_INPUT, pack_weights
+from nbcnn.passes.pictures import read_pictures_as_given
 from nbcnn.passes.specialize import Mode
 from nbcnn.trainables import CARRIERS, is_frozen
 
@@ -97,6 +98,7 @@ def step_graph(
     _add_updates(graph, gradients, parameters, optimizer, states)
     graph.outputs = [graph.values[LOSS]]
     choose_algorithms(graph, choose)
+    read_pictures_as_given(graph)
     pack_weights(graph, parameters)
     if RANDOM in graph.initializers:
         graph.initializers[RANDOM] = states[RANDOM]

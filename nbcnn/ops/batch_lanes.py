@@ -243,7 +243,7 @@ def _pad(b: Binder, x: Value, win: Window) -> tuple[Buffer, tuple[int, ...]]:
     if wide == size:
         return b.buffer(x.name), size
     copy = b.scratch(x.dims[0] * prod(wide) * x.dims[1])
-    b.call("pad_channels_last", b.buffer(x.name), copy, (x.dims[0], *size, x.dims[1]), triple(win.begins, 0), wide)
+    b.call("pad_channels_last", b.buffer(x.name), copy, (x.dims[0], *size, x.dims[1]), triple(win.begins, 0), wide, 0)
     return copy, wide
 
 

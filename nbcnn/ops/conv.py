@@ -197,9 +197,9 @@ class Conv(Op):
 
 
 def _pad(b: Binder, source: Buffer, x: Value, win: Window) -> Buffer:
-    """The picture with its padding, in scratch memory (the picture itself where there is none)."""
-    wide = _padded(win)
-    if wide.size == win.size:
+    """The picture with its padding, channels last, in scratch memory (the picture itself where it is so already)."""
+    wide, planes = _padded(win), x.layout == "plain" and x.dims[1] > 1
+    if wide.size == win.size and not planes:
         return source
     copy = b.scratch(x.dims[0] * prod(wide.size) * x.dims[1])
     b.call(
@@ -209,6 +209,7 @@ def _pad(b: Binder, source: Buffer, x: Value, win: Window) -> Buffer:
         (x.dims[0], *triple(win.size, 1), x.dims[1]),
         triple(win.begins, 0),
         triple(wide.size, 1),
+        int(planes),
     )
     return copy
 

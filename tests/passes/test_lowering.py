@@ -168,3 +168,17 @@ def test_training_keeps_weights_in_the_order_of_their_kernel() -> None:
     assert "PackWeights" not in ops(graph)
     for name, array in before.items():
         np.testing.assert_array_equal(model.parameters[name].value, array)
+
+
+# --- pictures
+
+
+@pytest.mark.parametrize("channels", [2, 3, 5])
+@pytest.mark.parametrize("pad", [0, 2])
+def test_the_first_convolution_reads_the_picture_as_given(channels: int, pad: int) -> None:
+    arrays = {"w": floats(7, channels, 3, 3)}
+    nodes = [node("Conv", ["x", "w"], ["y"], pads=[pad] * 4, strides=[2, 1])]
+    source = proto(nodes, {"x": ["N", channels, 9, 11]}, {"y": ["N", 7, None, None]}, arrays)
+    graph = lowered(source, floats(2, channels, 9, 11))
+    assert [n.inputs[0] for n in graph.nodes if n.op == "Conv"] == ["x"]
+    assert ops(graph).count("ToLayout") == 1  # of the output
