@@ -54,12 +54,14 @@ def one(layer: Layer, batch: int, count: int, plan: Plan, peak: float | None) ->
     if find_spec("torch"):
         for what, ours, theirs in zip(DIRECTIONS, results, expected(bound), strict=True):
             agree(f"{layer.label}, batch {batch}, {what}", ours, theirs)
-    row: dict[str, Any] = {"layer": layer.label, "count": count, "gflop": layer.flops(batch) / 1e9}
+    row: dict[str, Any] = {"layer": layer.label, "count": count}
+    row |= {"gflop": layer.flops(batch) / 1e9, "bytes": layer.bytes(batch)}
     for direction in DIRECTIONS:
         timing = compare([Side(direction, bound.call(direction))], plan)[direction]
         rate = layer.flops(batch) / timing.median / 1e9
         share = None if peak is None else rate / peak
-        row[direction] = {"gflops": rate, "share": share, **timing.as_dict()}
+        algorithm = bound.algorithm(direction)
+        row[direction] = {"gflops": rate, "share": share, "algorithm": algorithm, **timing.as_dict()}
     return row
 
 
@@ -82,12 +84,13 @@ def layers_table(rows: list[dict[str, Any]]) -> str:
     """A line for every layer, and one for all of them as often as the network has them."""
     columns = ["layer", "times", "GFLOP"]
     for direction in DIRECTIONS:
-        columns += [f"{direction} ms", "GFLOP/s", "share"]
+        columns += [direction, "ms", "GFLOP/s", "share"]
     body: list[list[Any]] = []
     for row in rows:
         cells: list[Any] = [row["layer"], row["count"], row["gflop"]]
         for direction in DIRECTIONS:
-            cells += [row[direction]["median_ms"], row[direction]["gflops"], row[direction]["share"]]
+            found = row[direction]
+            cells += [found["algorithm"], found["median_ms"], found["gflops"], found["share"]]
         body.append(cells)
     if rows:
         body.append(total(rows))
@@ -100,5 +103,5 @@ def total(rows: list[dict[str, Any]]) -> list[Any]:
     for direction in DIRECTIONS:
         ms = sum(row[direction]["median_ms"] * row["count"] for row in rows)
         rate, share = work / ms * 1e3, rows[0][direction]["share"]
-        cells += [ms, rate, None if share is None else rate * share / rows[0][direction]["gflops"]]
+        cells += ["", ms, rate, None if share is None else rate * share / rows[0][direction]["gflops"]]
     return cells

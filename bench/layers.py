@@ -14,6 +14,7 @@ from nbcnn.executor import execute
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.lower import lower_for_training
 from nbcnn.model import Model
+from nbcnn.passes.algorithms import choose_algorithms
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.specialize import Mode
 from nbcnn.plan import Plan
@@ -41,6 +42,10 @@ class Layer:
     def flops(self, batch: int) -> int:
         """Operations of each direction, two for each multiply-add."""
         return 2 * batch * prod(self.y) * prod(self.w[1:])
+
+    def bytes(self, batch: int) -> int:
+        """What each direction must move at least, in float32: input, result (or their gradients) and weights."""
+        return FLOAT.itemsize * (batch * (prod(self.x) + prod(self.y)) + prod(self.w))
 
     @property
     def label(self) -> str:
@@ -106,6 +111,7 @@ class BoundLayer:
         graph.inputs.append(graph.values["dy"])
         found = differentiate(graph, {result.name: "dy"}, ["x", "w"])
         graph.outputs = [graph.values[found["x"]], graph.values[found["w"]]]
+        choose_algorithms(graph, self.model.chooser())
         pack_weights(graph, self.model.parameters)
         return self.model.build(graph)
 
@@ -121,6 +127,11 @@ class BoundLayer:
     def _onnx_order(self, value: Value) -> np.ndarray:
         array = self.training.array(value.name)
         return (np.moveaxis(array, -1, 1) if value.layout == "last" else array).copy()
+
+    def algorithm(self, direction: str) -> str | None:
+        """How a direction is computed."""
+        plan = self.inference if direction == "forward" else self.training
+        return next(node.attrs.get("algorithm") for node in plan.nodes if node.op == DIRECTIONS[direction])
 
     def call(self, direction: str) -> Callable[[], None]:
         """A function that computes one direction, without changes of layout. `run` must have been called."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bench.networks import SHAPES, build, flops, inputs, onnx_file
+from bench.networks import SHAPES, build, flops, inputs, moved_bytes, onnx_file
 from bench.options import add_timing, ceiling, finish, plan_of, start
 from bench.report import table
 from nbcnn.report.agreement import agree
@@ -71,6 +71,7 @@ def one(name: str, model: Any, peer: Any, batch: int, plan: Plan, peak: float | 
         "network": name,
         "batch": batch,
         **summary(found, THEIRS),
+        "bytes": moved_bytes(model.plan(feeds)),
         "gflops": rate,
         "share": None if peak is None else rate / peak,
         "difference": difference,

@@ -13,9 +13,10 @@ from nbcnn import zoo
 from nbcnn.graph import Graph
 from nbcnn.model import Model
 from nbcnn.passes.specialize import specialize
-from nbcnn.report.arithmetic import multiply_adds
+from nbcnn.plan import Plan
+from nbcnn.report.arithmetic import multiply_adds, work
 
-__all__ = ["SHAPES", "build", "flops", "inputs", "labels", "onnx_file"]
+__all__ = ["SHAPES", "build", "flops", "inputs", "labels", "moved_bytes", "onnx_file"]
 
 SHAPES = {"lenet": (1, 28, 28), "resnet18": (3, 224, 224), "resnet50": (3, 224, 224), "vgg16": (3, 224, 224)}
 """One sample's shape (C, H, W), by network."""
@@ -48,6 +49,12 @@ def flops(graph: Graph, batch: int) -> int:
     """Floating-point operations of a forward pass, as a direct convolution needs them: two for each multiply-add."""
     found = lowered(graph, batch)
     return 2 * sum(multiply_adds(node, found.values) for node in found.nodes)
+
+
+def moved_bytes(plan: Plan) -> int:
+    """What the layers of a plan must move at least: every input, weight and result of each once."""
+    nodes = {id(node): node for node in plan.nodes}.values()
+    return sum(work(node, plan.graph.values).bytes for node in nodes)
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from bench.models import OURS, ratios, summary, times
-from bench.networks import SHAPES, build, flops, inputs, labels
+from bench.networks import SHAPES, build, flops, inputs, labels, moved_bytes
 from bench.options import add_timing, ceiling, finish, plan_of, start
 from bench.peers import TorchStep
 from bench.report import table
+from nbcnn.executor import recording
 from nbcnn.report.agreement import agree_scalar
 from nbcnn.report.timing import Plan, Side, compare
 
@@ -48,7 +49,7 @@ COLUMNS = (
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--nets", nargs="+", choices=sorted(SHAPES), default=["lenet", "resnet18", "vgg16"])
+    parser.add_argument("--nets", nargs="+", choices=sorted(SHAPES), default=["lenet", "resnet18", "resnet50", "vgg16"])
     parser.add_argument("--batch", type=int, help="(default: 8, LeNet 1000)")
     add_timing(parser, "training")
 
@@ -80,7 +81,9 @@ def one(name: str, batch: int, threads: int, plan: Plan, peak: float | None) -> 
     work = 3 * flops(model.graph, batch)
     silent = [node.name for node in model.graph.nodes if node.op == "Dropout"]
     trainer = Trainer(model, optimizer=SGD(lr=LR, momentum=MOMENTUM), freeze=silent)
-    losses = [trainer.step(x, t) for _ in LOSS_TOLERANCES]
+    with recording() as records:
+        losses = [trainer.step(x, t) for _ in LOSS_TOLERANCES]
+    plan_of_step = records[0].plan
     sides, differences = [Side(OURS, lambda: trainer.step(x, t))], []
     for side, last in LAYOUTS.items():
         step = TorchStep(name, weights, x, t, lr=LR, momentum=MOMENTUM, threads=threads, channels_last=last)
@@ -94,6 +97,7 @@ def one(name: str, batch: int, threads: int, plan: Plan, peak: float | None) -> 
         "network": name,
         "batch": batch,
         **summary(found, found.fastest(list(LAYOUTS))),
+        "bytes": moved_bytes(plan_of_step),
         "gflops": rate,
         "share": None if peak is None else rate / peak,
         "difference": max(differences),
