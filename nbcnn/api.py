@@ -19,17 +19,24 @@ if TYPE_CHECKING:
 __all__ = ["get_num_threads", "load", "save", "set_num_threads", "validate"]
 
 
-def load(source: str | os.PathLike[str] | bytes | ModelProto, *, dtype: str = "float32", exact: bool = False) -> Model:
+def load(
+    source: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    dtype: str = "float32",
+    exact: bool = False,
+    autotune: bool = False,
+) -> Model:
     """A model from an ONNX file (a path), the bytes of one, or a ModelProto.
 
     dtype: what floats are computed in. exact: forbid convolution algorithms that round otherwise than the direct sum.
-    Raises FileError or ModelError. Operators that the engine does not have are named when the model is first run, or
+    autotune: choose the algorithm of each convolution by timing them when a plan is made, instead of by a cost model;
+    what was measured is kept on disk for this machine. Raises FileError or ModelError. Operators that the engine does not have are named when the model is first run, or
     by `check`.
     """
     from nbcnn.onnx_io import read_model
 
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
-    return Model(read_model(source), dtype, source=str(name), exact=exact)
+    return Model(read_model(source), dtype, source=str(name), exact=exact, autotune=autotune)
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:

@@ -38,18 +38,23 @@ class Model:
     """A network with its weights.
 
     graph: the network as its file says; never rewritten by running or training. dtype: what floats are computed in,
-    "float32" or "float64". exact: forbid algorithms whose rounding differs from the direct sum of products.
+    "float32" or "float64". exact: forbid algorithms whose rounding differs from the direct sum of products. autotune:
+    choose the algorithm of each convolution by timing them, once for a machine and a shape, instead of by the cost
+    model.
 
     Any thread may call a model; calls of one model wait for each other.
     """
 
-    def __init__(self, graph: Graph, dtype: str = "float32", *, source: str = "", exact: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, dtype: str = "float32", *, source: str = "", exact: bool = False, autotune: bool = False
+    ) -> None:
         if dtype not in ("float32", "float64"):
             raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'float64'")
         self.graph = graph
         self.dtype = np.dtype(dtype)
         self.source = source
         self.exact = exact
+        self.autotune = autotune
         self.lock = threading.RLock()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._arena: Any = None
@@ -162,7 +167,14 @@ class Model:
         from nbcnn.kernels.cpu.threads import most
         from nbcnn.passes.algorithms import by_cost, direct
 
-        return direct if self.exact else by_cost(most())
+        if self.exact:
+            return direct
+        if self.autotune:
+            from nbcnn.autotune import Tuner
+            from nbcnn.threads import get_num_threads
+
+            return Tuner(get_num_threads())
+        return by_cost(most())
 
     def build(self, graph: Graph) -> Plan:
         """Bind a lowered graph to this model's weights and memory."""

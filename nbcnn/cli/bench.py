@@ -36,6 +36,7 @@ __all__ = ["command"]
 )
 @click.option("--alone", is_flag=True, help="Without onnxruntime beside it; its results are then not compared either.")
 @click.option("--exact", is_flag=True, help="Forbid algorithms that round otherwise than the direct sum of products.")
+@click.option("--autotune", is_flag=True, help="Choose algorithms of convolutions by timing them (once for a machine).")
 @click.option(
     "--top", type=click.IntRange(min=0), default=20, show_default=True, metavar="K", help="How many layers to print."
 )

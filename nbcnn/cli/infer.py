@@ -36,9 +36,16 @@ BATCH = 16
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write all outputs to this .npz file.")
 @click.option("--exact", is_flag=True, help="Forbid algorithms that round otherwise than the direct sum of products.")
+@click.option("--autotune", is_flag=True, help="Choose algorithms of convolutions by timing them (once for a machine).")
 @picture_options
 def command(
-    model: Path, files: tuple[Path, ...], labels: Path | None, out: Path | None, exact: bool, **options: Any
+    model: Path,
+    files: tuple[Path, ...],
+    labels: Path | None,
+    out: Path | None,
+    exact: bool,
+    autotune: bool,
+    **options: Any,
 ) -> None:
     """Run MODEL on FILES: pictures, or arrays from .npy, .npz (by input name) and .pb files (in the order of the
     inputs).
@@ -50,7 +57,7 @@ def command(
 
     if out is not None:
         check_writable(out)
-    network = load(model, exact=exact)
+    network = load(model, exact=exact, autotune=autotune)
     with naming(model):
         names = read_labels(labels) if labels else remembered_labels(network.graph)
     given = [path.suffix.lower() in ARRAYS for path in files]

@@ -62,6 +62,8 @@ INTERRUPTED = 130
     metavar="N",
     help="Shift training pictures by up to N pixels at random.",
 )
+@click.option("--exact", is_flag=True, help="Forbid algorithms that round otherwise than the direct sum of products.")
+@click.option("--autotune", is_flag=True, help="Choose algorithms of convolutions by timing them (once for a machine).")
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be decoded.")
 @click.option(
     "--seed",
@@ -106,10 +108,11 @@ def fine_tune(path: Path, data: str, **options: Any) -> Any:
     out = options["out"] or default_out(path)
     check_writable(out)
     optimizer = make_optimizer(*(options[name] for name in ("optimizer", "lr", "momentum", "weight_decay")))
-    model = load(path)
+    chosen = {name: options[name] for name in ("exact", "autotune")}
+    model = load(path, **chosen)
     if options["classes"] is not None:
         graph = new_head(model.graph, options["classes"], output=options["output"], seed=options["seed"])
-        model = Model(graph, source=model.source)
+        model = Model(graph, source=model.source, **chosen)
     flags = {name: options[name] for name in ("size", "mean", "std", "layout", "bgr", "scale")}
     with naming(path):
         samples = open_samples(model.graph, data, options["validation"], flags, options["skip_bad"], options["seed"])

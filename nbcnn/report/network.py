@@ -58,6 +58,7 @@ class Request:
     train: bool = False
     peer: bool = True
     exact: bool = False
+    autotune: bool = False
     seed: int = 0
 
     @property
@@ -76,7 +77,7 @@ def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[d
     Raises Disagreement when the results differ from onnxruntime's, FileError, ModelError and InputError for a network
     or shapes that cannot be run.
     """
-    model = load(request.path, exact=request.exact)
+    model = load(request.path, exact=request.exact, autotune=request.autotune)
     if not model.graph.inputs:
         raise ModelError(f"{request.path}: this network takes no input, so that there is nothing to run it on")
     shapes = input_shapes(model.graph, request.batch, request.shapes, request.dims)
@@ -94,6 +95,7 @@ def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[d
             "seconds": request.seconds,
             "train": request.train,
             "exact": request.exact,
+            "autotune": request.autotune,
             "seed": request.seed,
             "threads": request.threads,
         },

@@ -33,7 +33,7 @@ from numba.core.serialize import dumps
 
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
 
-__all__ = ["KernelCache", "cache_folder", "is_writable"]
+__all__ = ["KernelCache", "cache_folder", "is_writable", "source_stamp"]
 
 SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "USING_SVML")
 """Of numba.config: those that change the machine code."""
@@ -87,7 +87,7 @@ def _imports(file: Path) -> tuple[Path, ...]:
 
 
 @cache
-def _source_stamp(file: Path) -> str:
+def source_stamp(file: Path) -> str:
     """A hash over this file, every kernel file that it rests on, and the compiler's versions and settings."""
     seen: set[Path] = set()
     waiting = [file]
@@ -178,7 +178,7 @@ class KernelCache:
 
     def _stamp(self) -> bytes:
         """The first line of a file that may be used."""
-        digest = hashlib.sha256(_source_stamp(self._file).encode())
+        digest = hashlib.sha256(source_stamp(self._file).encode())
         digest.update(self._function.__code__.co_code)
         for cell in self._function.__closure__ or ():
             digest.update(dumps(cell.cell_contents))
