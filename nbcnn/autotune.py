@@ -43,8 +43,8 @@ def layer_key(node: Node, graph: Graph) -> str:
 class Tuner:
     """Chooses the fastest algorithm of each node (a `Choose` of passes/algorithms.py), timing what it does not know.
 
-    threads: how many the kernels run on. folder: where figures are kept. machine: whose they are. A file that cannot be read counts as empty, one that cannot
-    be written is done without.
+    threads: how many the kernels run on. folder: where figures are kept. machine: whose they are. A file that cannot be
+    read counts as empty, one that cannot be written is done without.
     """
 
     def __init__(self, threads: int, folder: Path | None = None, machine: str | None = None) -> None:
