@@ -51,6 +51,7 @@ KERNELS: dict[str, str] = {
     "transpose_matrices": "layout",
     "transpose_weights": "pack",
     "unpack_weights": "pack",
+    "vector_product": "vector",
     "winograd_conv": "winograd",
     "winograd_weight_grad": "winograd_grad",
     "winograd_weights": "winograd",

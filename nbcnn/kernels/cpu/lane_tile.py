@@ -26,11 +26,14 @@ __all__ = [
     "fill",
     "fma_each",
     "fma_pairs",
+    "fma_steps",
     "load_rows",
     "maximum",
     "neighbours",
+    "pick",
     "square",
     "store_rows",
+    "sum_rows",
     "transpose",
 ]
 
@@ -58,6 +61,58 @@ def fma_each(typingctx, tile, w, at, row):
         return context.make_tuple(builder, tile, out)
 
     return tile(tile, w, types.int64, row), codegen
+
+
+@intrinsic
+def fma_steps(typingctx, tile, row, x, at, w, w_at):
+    """fma_steps(tile, row, x, at, w, w_at): tile[s, v] += x[at + s] * w[s, v], the tile's registers of w from w[w_at]
+    on.
+    """
+    vec = tile.dtype
+
+    def codegen(context, builder, signature, args):
+        acc = cgutils.unpack_tuple(builder, args[0], tile.count)
+        out = []
+        for i, total in enumerate(acc):
+            step = builder.add(args[3], I64(i // row.count))
+            value = _scalar(context, builder, signature.args[2], args[2], step, vec.count)
+            index = builder.add(args[5], I64(i * vec.count))
+            pointer = pointer_to(context, builder, signature.args[4], args[4], index)
+            out.append(emit_fma(builder, vec, value, emit_load(builder, pointer, w.dtype.bitwidth // 8), total))
+        return context.make_tuple(builder, tile, out)
+
+    return tile(tile, row, x, types.int64, w, types.int64), codegen
+
+
+@intrinsic
+def sum_rows(typingctx, tile, row):
+    """sum_rows(tile, row): all rows of the tile and `row` added up, pairwise."""
+
+    def codegen(context, builder, signature, args):
+        acc = cgutils.unpack_tuple(builder, args[0], tile.count)
+        out = []
+        for v, last in enumerate(cgutils.unpack_tuple(builder, args[1], row.count)):
+            parts = [*acc[v :: row.count]]
+            while len(parts) > 1:
+                parts = [builder.fadd(*parts[i : i + 2]) for i in range(0, len(parts), 2)]
+            out.append(builder.fadd(parts[0], last))
+        return context.make_tuple(builder, row, out)
+
+    return row(tile, row), codegen
+
+
+@intrinsic
+def pick(typingctx, tile, index):
+    """pick(tile, index): one register, by a number that need not be a constant."""
+
+    def codegen(context, builder, signature, args):
+        regs = cgutils.unpack_tuple(builder, args[0], tile.count)
+        found = regs[0]
+        for i, reg in enumerate(regs[1:], 1):
+            found = builder.select(builder.icmp_signed("==", args[1], I64(i)), reg, found)
+        return found
+
+    return tile.dtype(tile, types.int64), codegen
 
 
 @intrinsic
