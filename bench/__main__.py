@@ -12,6 +12,7 @@ BENCHMARKS = {
     "models": "inference of whole networks beside onnxruntime",
     "training": "training steps beside PyTorch",
     "kernels": "convolutions, layer by layer, against the multiply-add ceiling",
+    "algorithms": "every algorithm of 3x3 convolutions, and the cost model that chooses among them",
     "memory": "resident memory of loading and running beside onnxruntime",
     "results": "known results of real networks on real data",
     "mnist": "the lecture's LeNet and MLP on MNIST",

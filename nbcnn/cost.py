@@ -10,22 +10,31 @@ picks the fastest algorithm, and what it costs where it does not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nbcnn.kernels.cpu.tiling import ROWS, SHORT_ROWS, lanes
 
-__all__ = ["Layer", "cycles"]
+__all__ = ["FITTED", "Constants", "Layer", "cycles"]
 
-DIRECT_SHARE = 0.88
-"""Share of the multiply-add ceiling that implicit GEMM reaches."""
-PRODUCT_SHARE = 0.86
-"""The same for the products of Winograd's algorithm."""
-TRANSFORM = {4: 95.0, 6: 260.0}
-"""Points -> cycles to transform one register of channels of one tile, there or back."""
-WEIGHTS = {4: 50.0, 6: 120.0}
-"""Points -> cycles to transform one register of filters."""
-STREAM = 4.6
-"""Bytes of weights that a thread reads in a cycle, when all threads read."""
+
+@dataclass(frozen=True)
+class Constants:
+    """direct: share of the multiply-add ceiling that implicit GEMM reaches; product: the same for the products of
+    Winograd's algorithm. transform: points -> cycles to transform one register of channels of a tile, there or back.
+    weights: points -> cycles to transform one register of filters. stream: bytes of weights that a thread reads in a
+    cycle when all threads read.
+    """
+
+    direct: float
+    product: float
+    transform: Mapping[int, float]
+    weights: Mapping[int, float]
+    stream: float
+
+
+FITTED = Constants(direct=0.88, product=0.86, transform={4: 95.0, 6: 260.0}, weights={4: 50.0, 6: 120.0}, stream=4.6)
+"""To a 2-core AMD EPYC (Zen 4) with AVX-512."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +59,20 @@ def _padded(rows: int) -> int:
     return tall * ROWS + (SHORT_ROWS if left <= SHORT_ROWS else ROWS)
 
 
-def cycles(layer: Layer, points: int, threads: int) -> float:
+def cycles(layer: Layer, points: int, threads: int, constants: Constants = FITTED) -> float:
     """Estimated cycles by Winograd's algorithm of so many points; 0: by implicit GEMM."""
     registers = layer.channels / lanes(layer.itemsize)
     weights = layer.depth * layer.channels * layer.itemsize
     if points == 0:
-        compute = -(-layer.rows // ROWS) * ROWS * 9 * layer.depth * registers / DIRECT_SHARE
-        return max(compute / threads, 9 * weights / STREAM / threads)
+        compute = -(-layer.rows // ROWS) * ROWS * 9 * layer.depth * registers / constants.direct
+        return max(compute / threads, 9 * weights / constants.stream / threads)
     tiles = layer.tiles[points]
-    product = _padded(tiles) * points**2 * layer.depth * registers / PRODUCT_SHARE
-    transforms = tiles * (registers + layer.depth / lanes(layer.itemsize)) * TRANSFORM[points]
-    found = max((product + transforms) / threads, points**2 * weights / STREAM / threads)
+    product = _padded(tiles) * points**2 * layer.depth * registers / constants.product
+    transforms = tiles * (registers + layer.depth / lanes(layer.itemsize)) * constants.transform[points]
+    found = max((product + transforms) / threads, points**2 * weights / constants.stream / threads)
     if layer.changing:
-        found += layer.depth * registers * WEIGHTS[points] / threads + points**2 * weights / STREAM / threads
+        found += (
+            layer.depth * registers * constants.weights[points] / threads
+            + points**2 * weights / constants.stream / threads
+        )
     return found
