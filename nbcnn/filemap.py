@@ -51,6 +51,11 @@ class FileMap(mmap.mmap):
         """The elements from byte `offset` on, read only; it may lie at any address, also an odd one."""
         return np.frombuffer(self, dtype, int(np.prod(shape, dtype=np.int64)), offset).reshape(shape)
 
+    def forget(self) -> None:
+        """Let the system take back the pages that were looked at: they would count as resident memory."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.madvise(mmap.MADV_DONTNEED)
+
     def fill(self, offset: int, target: np.ndarray) -> None:
         """Fill `target` with the file's bytes. Raises FileError if the file is not what it was when it was opened."""
         view, done = target.reshape(-1).view(np.uint8).data, 0

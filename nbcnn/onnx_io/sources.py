@@ -75,6 +75,7 @@ def open_mapped(path: Path) -> Opened | None:
             tensor.raw_data = content[offset : offset + length]
         else:
             weights[number] = content.array(dtype, tuple(tensor.dims), offset)
+    content.forget()
     return Opened(model, path, weights)
 
 

@@ -4,6 +4,7 @@ NAME=TYPE:1,3,224,224`, with a side of SIDES.
 The network is loaded and run once and dropped again, so that kernels, libraries and thread stacks are there already,
 and what is free is given back to the system. Then the anonymous resident memory (RssAnon of /proc/self/status; Linux
 only) is read, the network loaded and run three times, and read again, with nothing given back that the side keeps.
+The peak is that of all resident memory (VmHWM), pages of files among it.
 """
 
 from __future__ import annotations
@@ -22,18 +23,23 @@ import numpy as np
 
 from nbcnn.errors import NbcnnError
 
-__all__ = ["SIDES", "main", "measure_apart", "resident_bytes"]
+__all__ = ["SIDES", "ask", "main", "measure", "measure_apart", "resident_bytes"]
 
 RUNS = 3
 Feeds = Mapping[str, np.ndarray]
 
 
-def resident_bytes() -> int:
-    """RssAnon of this process: memory that no file backs. Raises OSError elsewhere than on Linux."""
+def resident_bytes(kind: str = "RssAnon") -> int:
+    """Resident memory of this process: RssAnon is what no file backs. Raises OSError elsewhere than on Linux."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("RssAnon:"):
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status has no RssAnon")
+    raise OSError(f"/proc/self/status has no {kind}")
+
+
+def forget_peak() -> None:
+    """Let VmHWM begin anew (proc(5), clear_refs)."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def measure_apart(side: str, path: Path, threads: int, feeds: Feeds, *, exact: bool = False) -> dict[str, int] | None:
@@ -47,7 +53,12 @@ def measure_apart(side: str, path: Path, threads: int, feeds: Feeds, *, exact: b
     command += ["--exact"] if exact else []
     for name, array in feeds.items():
         command += ["--input", f"{name}={array.dtype.name}:{','.join(map(str, array.shape))}"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return ask(command)
+
+
+def ask(command: list[str], folder: Path | None = None) -> dict[str, int]:
+    """What a command, run in this folder, prints as JSON. Raises NbcnnError with what it said, when it fails."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
     if done.returncode:
         *_, last = ["it said nothing", *done.stderr.splitlines()]
         raise NbcnnError(f"the process that measures memory ended with {done.returncode}: {last}")
@@ -97,20 +108,31 @@ def settle() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def measure(side: str, path: str, threads: int, feeds: Feeds, exact: bool = False) -> dict[str, int]:
-    """Bytes before, added by loading, added by loading and running, and of that once trimmed."""
-    network = SIDES[side](path, threads, exact)
-    network(feeds)
+def measure(load: Callable[[], Callable[[], Any]]) -> dict[str, int]:
+    """Bytes before, added by loading, added by loading and running, of that what is left once trimmed, and the peaks.
+
+    load: loads the network and returns the call that runs it.
+    """
+    network = load()
+    network()
     del network
     settle()
-    before = resident_bytes()
-    network = SIDES[side](path, threads, exact)
-    loaded = resident_bytes()
+    before, total = resident_bytes(), resident_bytes("VmRSS")
+    forget_peak()
+    network = load()
+    loaded, load_peak = resident_bytes(), resident_bytes("VmHWM")
     for _ in range(RUNS):
-        network(feeds)
-    after = resident_bytes()
+        network()
+    after, peak = resident_bytes(), resident_bytes("VmHWM")
     settle()
-    return {"before": before, "loaded": loaded - before, "added": after - before, "needed": resident_bytes() - before}
+    return {
+        "before": before,
+        "loaded": loaded - before,
+        "added": after - before,
+        "needed": resident_bytes() - before,
+        "load_peak": load_peak - total,
+        "peak": peak - total,
+    }
 
 
 def _input(text: str) -> tuple[str, np.ndarray]:
@@ -131,7 +153,13 @@ def main() -> None:
     parser.add_argument("--input", type=_input, action="append", required=True, metavar="NAME=TYPE:1,3,224,224")
     parser.add_argument("--exact", action="store_true")
     args = parser.parse_args()
-    print(json.dumps(measure(args.side, args.path, args.threads, dict(args.input), args.exact)))
+    feeds = dict(args.input)
+
+    def load() -> Callable[[], Any]:
+        network = SIDES[args.side](args.path, args.threads, args.exact)
+        return lambda: network(feeds)
+
+    print(json.dumps(measure(load)))
 
 
 if __name__ == "__main__":
