@@ -24,8 +24,9 @@ def agree(what: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float = TO
     """
     if ours.shape != theirs.shape:
         raise Disagreement(f"{what}: ours has shape {ours.shape}, theirs {theirs.shape}")
-    difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0.0)
-    scale = float(theirs.astype(np.float64).std()) or 1.0
+    with np.errstate(invalid="ignore"):  # infinities make NaN, which is refused below
+        difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0.0)
+        scale = float(theirs.astype(np.float64).std()) or 1.0
     found = float(difference) / scale
     if not found <= tolerance:  # so that NaN fails too
         raise Disagreement(
