@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from nbcnn.binder import Binder, Buffer
 from nbcnn.compilation import compile_ahead
 from nbcnn.filemap import fresh
 from nbcnn.graph import Graph, Node
+from nbcnn.kernels import entry_point
 from nbcnn.ops import lookup
 from nbcnn.parameter import Parameter, Storage
 from nbcnn.placement import Arena, place
@@ -37,6 +39,8 @@ class Plan:
     inputs, outputs: name -> array in the plan's memory, flat, and shape in memory order.
     arena_bytes: the planned peak of activations and scratch. held_bytes: packed weights and constants that this plan
     uses. masters: the weights that steps read or write, with their arrays. storages: all weights, with their orders.
+    alone: whether the steps are so small that one thread makes them. seen: `Parameter.changes` when the plan was last
+    known to be current and refreshed.
     """
 
     graph: Graph
@@ -49,6 +53,13 @@ class Plan:
     arena: np.ndarray = field(repr=False)
     masters: list[tuple[Parameter, np.ndarray]] = field(repr=False)
     storages: list[tuple[Parameter, Storage | None]] = field(repr=False)
+    alone: bool = False
+    seen: int = -1
+
+    @cached_property
+    def entries(self) -> list[Step]:
+        """The steps as the processor's own functions, without Numba's look at the types of the arguments."""
+        return [(entry_point(kernel, args), args) for kernel, args in self.steps]
 
     def is_current(self) -> bool:
         """Whether the weights still are where, and in the order in which, this plan was bound to them."""
@@ -107,10 +118,12 @@ def build_plan(
     arena: Arena,
     backend: str = "cpu",
     threads: int = 1,
+    alone: bool = False,
 ) -> Plan:
     """Bind a lowered graph.
 
-    graph: lowered; its `initializers` are constants, `parameters` the weights, both by value name.
+    graph: lowered; its `initializers` are constants, `parameters` the weights, both by value name. alone: bind the
+    kernels' forms for one thread.
     """
     binder = Binder(graph, threads, dtype, reads=_reads(graph))
     for name, array in graph.initializers.items():
@@ -123,8 +136,11 @@ def build_plan(
     changed = {node.inputs[0] for node in graph.nodes if node.attrs.get("effect")}
     early = weight_only(graph, [name for name in parameters if name not in changed], changed)
     ranges = _bind(graph, binder, early)
-    compile_ahead(backend, binder.calls)
     late = [c for n in graph.nodes if id(n) not in early for c in binder.calls[slice(*ranges[id(n)])]]
+    if alone:
+        for call in late:
+            call.kernel += ":alone"
+    compile_ahead(backend, binder.calls)
     edges = [binder.buffer(v.name) for v in (*graph.inputs, *graph.outputs)]
     prepared_calls = [(early[id(n)], binder.calls[slice(*ranges[id(n)])]) for n in graph.nodes if id(n) in early]
     read = {id(b) for c in late for b in c.buffers()} | {id(b) for b in edges}
@@ -154,7 +170,8 @@ def build_plan(
         parameter.release()
     storages = [(p, p.storage) for p in parameters.values()]
     held_bytes = sum(a.nbytes for p in prepared for a in p.lasting) + sum(b.nbytes for b in binder.held.values())
-    return Plan(graph, bound, [c.node for c in late], prepared, arrays, peak, held_bytes, memory, masters, storages)
+    nodes = [c.node for c in late]
+    return Plan(graph, bound, nodes, prepared, arrays, peak, held_bytes, memory, masters, storages, alone)
 
 
 def _masters(

@@ -1,0 +1,65 @@
+"""Compiling what a plan needs before its first step, and telling who wants to know how far that is.
+
+Machine code is kept on disk, so this happens once for a machine, a kernel and a type of arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from nbcnn.binder import Buffer, Call
+from nbcnn.threads import get_num_threads
+
+__all__ = ["Compilation", "compile_ahead", "watch_compilation"]
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """How far it is. done: kernels compiled, of all that a plan lacks. kernel: the one that was done last, or ""."""
+
+    done: int
+    total: int
+    kernel: str
+
+
+Watcher = Callable[[Compilation], None]
+_watcher: ContextVar[Watcher | None] = ContextVar("nbcnn_compilation_watcher", default=None)
+
+
+@contextmanager
+def watch_compilation(watcher: Watcher) -> Iterator[None]:
+    """Call `watcher` when plans made in this context begin to compile, and after each kernel (from any thread)."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def compile_ahead(backend: str, calls: Iterable[Call]) -> None:
+    """Compile what these calls need and the disk does not have, in as many processes as there are threads."""
+    ahead = import_module(f"nbcnn.kernels.{backend}.ahead")
+    jobs = ahead.missing((call.kernel, [_stand_in(a) for a in call.args]) for call in calls)
+    if not jobs:
+        return
+    watcher = _watcher.get()
+
+    def report(done: int, total: int, kernel: str) -> None:
+        if watcher is not None:
+            watcher(Compilation(done, total, kernel))
+
+    ahead.compile_all(jobs, get_num_threads(), report)
+
+
+def _stand_in(argument: Any) -> Any:
+    """Something of the type that the kernel will be given."""
+    if not isinstance(argument, Buffer):
+        return argument
+    return np.empty(0, argument.dtype) if argument.array is None else argument.array
