@@ -1,5 +1,6 @@
 """The SIMD width that the kernels are generated for: the host's, or the one that ``NBCNN_SIMD`` asks for.
 
+Numba's setting ``NUMBA_CPU_FEATURES`` counts as the host's features, so that another processor can be stood in for.
 ``NBCNN_SIMD`` may be 512 (AVX-512), 256 (AVX2) or 128 (SSE, NEON and anything else), in bits; never more than the
 host has. It is read once, when the first kernel module is imported: a process runs one width.
 """
@@ -8,14 +9,22 @@ from __future__ import annotations
 
 import os
 
+import numba
 from llvmlite import binding
 
 __all__ = ["REGISTERS", "WIDTH_BYTES", "host_width"]
 
 
+def _features() -> dict[str, bool]:
+    """What the code generator may use: the host's features, or those that Numba's own setting allows."""
+    if numba.config.CPU_FEATURES is None:
+        return dict(binding.get_host_cpu_features())
+    return {name[1:]: name.startswith("+") for name in numba.config.CPU_FEATURES.split(",") if name}
+
+
 def host_width() -> int:
     """The widest SIMD registers, in bytes, that this processor computes with at full speed."""
-    features = binding.get_host_cpu_features()
+    features = _features()
     if features.get("avx512f") and features.get("avx512vl") and features.get("avx512dq"):
         return 64
     return 32 if features.get("avx2") and features.get("fma") else 16
