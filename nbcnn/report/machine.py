@@ -95,11 +95,15 @@ def heading(machine: dict[str, Any]) -> str:
     """The lines that a printed table begins with."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, SIMD {machine['simd_bits']} bits; {machine['threads']} threads",
+        f"{machine['cpu']}, {machine['cores']} cores, SIMD {machine['simd_bits']} bits; {_threads(machine['threads'])}",
         f"{versions}; commit {machine['commit']}, {machine['date']}",
     ]
     for key, what, unit in (("fma_gflops", "FMA ceiling", "GFLOP/s"), ("triad_gbytes", "memory triad", "GB/s")):
         if machine[key]:
-            figures = ", ".join(f"{value:.4g} {unit} on {count}" for count, value in machine[key].items())
-            lines.append(f"{what}: {figures} thread(s)")
+            figures = (f"{value:.4g} {unit} on {_threads(count)}" for count, value in machine[key].items())
+            lines.append(f"{what}: {', '.join(figures)}")
     return "\n".join(lines)
+
+
+def _threads(count: int | str) -> str:
+    return "1 thread" if int(count) == 1 else f"{count} threads"

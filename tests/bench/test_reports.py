@@ -44,7 +44,7 @@ def test_machine_says_what_a_report_must_name() -> None:
 def test_heading_names_the_ceilings() -> None:
     found = machine.describe(2, ceilings=False) | {"fma_gflops": {"1": 152.0, "2": 295.0}}
     text = machine.heading(found)
-    assert "FMA ceiling: 152 GFLOP/s on 1, 295 GFLOP/s on 2 thread(s)" in text
+    assert "FMA ceiling: 152 GFLOP/s on 1 thread, 295 GFLOP/s on 2 threads" in text
     assert found["cpu"] in text and found["date"] in text and "memory triad" not in text
 
 
