@@ -112,7 +112,7 @@ def test_errors_of_gradients_stay_within_their_bounds(algorithm: str, bound: flo
         assert np.abs(got - want).max() / want.std() < bound
 
 
-@pytest.mark.parametrize("n", [4, 6, 8])
+@pytest.mark.parametrize("n", [4, 6])
 @pytest.mark.parametrize("taps", [2, 3])
 def test_matrices_are_a_minimal_filter(n: int, taps: int) -> None:
     """The defining identity, in one dimension, of F(n + 1 - taps, taps)."""

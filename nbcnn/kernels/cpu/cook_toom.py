@@ -20,7 +20,6 @@ __all__ = ["POINTS", "filter_matrix", "input_matrix", "output_matrix"]
 POINTS = {
     4: (0.0, 1.0, -1.0),
     6: (0.0, 0.5**0.5, -(0.5**0.5), 2.0**0.5, -(2.0**0.5)),
-    8: (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5),
 }
 """Number of products -> the finite points; opposite ones next to each other."""
 
