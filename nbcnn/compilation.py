@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nbcnn.binder import Buffer, Call
 from nbcnn.threads import get_num_threads
+
+if TYPE_CHECKING:
+    from nbcnn.binder import Call
 
 __all__ = ["Compilation", "compile_ahead", "watch_compilation"]
 
@@ -35,7 +34,7 @@ _watcher: ContextVar[Watcher | None] = ContextVar("nbcnn_compilation_watcher", d
 
 @contextmanager
 def watch_compilation(watcher: Watcher) -> Iterator[None]:
-    """Call `watcher` when plans made in this context begin to compile, and after each kernel (from any thread)."""
+    """Call `watcher`, from any thread, when a plan of this context begins to compile, and after each kernel."""
     token = _watcher.set(watcher)
     try:
         yield
@@ -43,10 +42,11 @@ def watch_compilation(watcher: Watcher) -> Iterator[None]:
         _watcher.reset(token)
 
 
-def compile_ahead(backend: str, calls: Iterable[Call]) -> None:
+def compile_ahead(calls: Iterable[Call]) -> None:
     """Compile what these calls need and the disk does not have, in as many processes as there are threads."""
-    ahead = import_module(f"nbcnn.kernels.{backend}.ahead")
-    jobs = ahead.missing((call.kernel, [_stand_in(a) for a in call.args]) for call in calls)
+    from nbcnn.kernels.cpu.ahead import compile_all, missing
+
+    jobs = missing((call.kernel, [_stand_in(a) for a in call.args]) for call in calls)
     if not jobs:
         return
     watcher = _watcher.get()
@@ -55,11 +55,15 @@ def compile_ahead(backend: str, calls: Iterable[Call]) -> None:
         if watcher is not None:
             watcher(Compilation(done, total, kernel))
 
-    ahead.compile_all(jobs, get_num_threads(), report)
+    compile_all(jobs, get_num_threads(), report)
 
 
 def _stand_in(argument: Any) -> Any:
     """Something of the type that the kernel will be given."""
+    import numpy as np
+
+    from nbcnn.binder import Buffer
+
     if not isinstance(argument, Buffer):
         return argument
     return np.empty(0, argument.dtype) if argument.array is None else argument.array

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nbcnn import kernels
-from nbcnn.binder import Binder, Buffer
+from nbcnn.binder import Binder, Buffer, Call
 from nbcnn.compilation import compile_ahead
 from nbcnn.filemap import fresh
 from nbcnn.graph import Graph, Node
@@ -39,8 +39,8 @@ class Plan:
     inputs, outputs: name -> array in the plan's memory, flat, and shape in memory order.
     arena_bytes: the planned peak of activations and scratch. held_bytes: packed weights and constants that this plan
     uses. masters: the weights that steps read or write, with their arrays. storages: all weights, with their orders.
-    alone: whether the steps are so small that one thread makes them. seen: `Parameter.changes` when the plan was last
-    known to be current and refreshed.
+    alone: whether the steps are so small that one thread makes them. calls: what may have to be compiled before the
+    first run. seen: `Parameter.changes` when the plan was last known to be current and refreshed.
     """
 
     graph: Graph
@@ -54,7 +54,13 @@ class Plan:
     masters: list[tuple[Parameter, np.ndarray]] = field(repr=False)
     storages: list[tuple[Parameter, Storage | None]] = field(repr=False)
     alone: bool = False
+    calls: list[Call] = field(default_factory=list, repr=False)
     seen: int = -1
+
+    def compile(self) -> None:
+        """Compile all kernels that are not compiled yet, in several processes; the first run does."""
+        compile_ahead(self.calls)
+        self.calls = []
 
     @cached_property
     def entries(self) -> list[Step]:
@@ -140,7 +146,6 @@ def build_plan(
     if alone:
         for call in late:
             call.kernel += ":alone"
-    compile_ahead(backend, binder.calls)
     edges = [binder.buffer(v.name) for v in (*graph.inputs, *graph.outputs)]
     prepared_calls = [(early[id(n)], binder.calls[slice(*ranges[id(n)])]) for n in graph.nodes if id(n) in early]
     read = {id(b) for c in late for b in c.buffers()} | {id(b) for b in edges}
@@ -171,7 +176,7 @@ def build_plan(
     storages = [(p, p.storage) for p in parameters.values()]
     held_bytes = sum(a.nbytes for p in prepared for a in p.lasting) + sum(b.nbytes for b in binder.held.values())
     nodes = [c.node for c in late]
-    return Plan(graph, bound, nodes, prepared, arrays, peak, held_bytes, memory, masters, storages, alone)
+    return Plan(graph, bound, nodes, prepared, arrays, peak, held_bytes, memory, masters, storages, alone, binder.calls)
 
 
 def _masters(

@@ -128,12 +128,20 @@ class Trainer:
                 self.model.parameters[name].version += 1
         return loss
 
+    def plan(self, x: Any, t: Any) -> Plan:
+        """The plan that `step` would use for a batch like this, made if need be: for reports, and to compile it."""
+        with self.model.lock:
+            return self._bound(self._feeds(x), self._target(t)).plan
+
+    def _feeds(self, x: Any) -> dict[str, np.ndarray]:
+        return self.model.check_feeds(x if isinstance(x, dict) else {self.model.graph.inputs[0].name: x})
+
     def _forward(self, x: Any, t: Any) -> tuple[_Step, float]:
         """The step for a batch, computed up to its loss, and the loss; nothing of the model is changed yet."""
         from nbcnn.executor import execute
         from nbcnn.training_graph import LOSS, TARGET
 
-        feeds = self.model.check_feeds(x if isinstance(x, dict) else {self.model.graph.inputs[0].name: x})
+        feeds = self._feeds(x)
         target = self._target(t)
         with self.model.lock:
             step = self._bound(feeds, target)

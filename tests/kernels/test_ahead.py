@@ -157,9 +157,9 @@ def test_nothing_is_left_to_compile_once_a_plan_is_made(training: bool) -> None:
 
     if training:
         trainer = nbcnn.Trainer(model)
-        trainer._bound({"input": x}, np.zeros(2, np.int64))
+        trainer.plan(x, np.zeros(2, np.int64)).compile()
     else:
-        model.plan({"input": x})
+        model.plan({"input": x}).compile()
     with numba.core.event.install_listener("numba:compile", Listener()):
         if training:
             trainer.step(x, np.zeros(2, np.int64))
