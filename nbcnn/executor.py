@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 
 from nbcnn.kernels.cpu.threads import exclusive, use
+from nbcnn.parameter import Parameter
 from nbcnn.plan import Plan
 from nbcnn.threads import get_num_threads
 
@@ -33,22 +34,37 @@ def execute(plan: Plan, start: int = 0, stop: int | None = None) -> None:
 
     start, stop: a range of steps, for a plan that is run in two parts (weights are looked at when start is 0).
     """
+    if start == 0 and plan.seen != Parameter.changes:
+        _refresh(plan)
+    if plan.alone and _records is None:
+        for kernel, args in plan.entries[start:stop]:
+            kernel(*args)
+        return
     use(get_num_threads())
     with exclusive():
-        if start == 0:
-            for item in plan.prepared:
-                item.refresh()
         if _records is not None:
             _records.append(_recorded(plan, start, stop))
             return
-        for kernel, args in plan.steps[start:stop]:
+        for kernel, args in plan.entries[start:stop]:
             kernel(*args)
+
+
+def _refresh(plan: Plan) -> None:
+    """Run again what rests on weights that have changed."""
+    seen = Parameter.changes
+    if plan.calls:
+        plan.compile()
+    use(get_num_threads())
+    with exclusive():
+        for item in plan.prepared:
+            item.refresh()
+    plan.seen = seen
 
 
 def _recorded(plan: Plan, start: int, stop: int | None) -> Record:
     """The same walk, with a look at the clock between the steps."""
     stamps = [perf_counter_ns()]
-    for kernel, args in plan.steps[start:stop]:
+    for kernel, args in plan.entries[start:stop]:
         kernel(*args)
         stamps.append(perf_counter_ns())
     return Record(plan, start, stamps)

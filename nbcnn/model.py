@@ -18,6 +18,7 @@ from nbcnn.parameter import Parameter
 if TYPE_CHECKING:
     from nbcnn.passes.algorithms import Choose
     from nbcnn.plan import Plan
+    from nbcnn.repeat import Repeat
 
 __all__ = ["Model", "Port"]
 
@@ -58,6 +59,7 @@ class Model:
         self.lock = threading.RLock()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._arena: Any = None
+        self._last: Repeat | None = None
         self.parameters: dict[str, Parameter] = {}
         self.adopt(graph)
 
@@ -73,6 +75,7 @@ class Model:
             if is_float(array.dtype)
         }
         self._plans.clear()
+        self._last = None
 
     # --- what it is
 
@@ -103,11 +106,22 @@ class Model:
         array in ONNX order. Returns arrays that are the caller's. Raises InputError for a wrong name, shape or type,
         UnsupportedError where the network needs what the engine does not have, naming nodes.
         """
+        if outputs is None:
+            with self.lock:
+                if self._last is not None and self._last.fits(feeds):
+                    return self._last.run(feeds)
         wanted = self._wanted(outputs)
         arrays = self.check_feeds(feeds)
+        from nbcnn.repeat import Repeat
+
         with self.lock:
+            changes = Parameter.changes
             plan = self._plan(wanted, arrays)
-            return self._run(plan, arrays, wanted)
+            declared = {v.name: v.dtype for v in self.graph.outputs}
+            call = Repeat(plan, changes, arrays, [declared.get(name) for name in wanted])
+            if outputs is None:
+                self._last = call
+            return call.run(arrays)
 
     def __call__(self, x: Any) -> np.ndarray:
         """Run a network of one input and one output on x."""
@@ -181,24 +195,13 @@ class Model:
         from nbcnn.kernels.cpu.threads import most
         from nbcnn.placement import Arena
         from nbcnn.plan import build_plan
+        from nbcnn.small import is_small
 
         if self._arena is None:
             self._arena = Arena()
         used = {name: p for name, p in self.parameters.items() if name in graph.values}
-        return build_plan(graph, used, self.dtype, self._arena, threads=most())
-
-    def _run(self, plan: Plan, arrays: Mapping[str, np.ndarray], wanted: Sequence[str]) -> list[np.ndarray]:
-        from nbcnn.executor import execute
-
-        for value in plan.graph.inputs:
-            plan.array(value.name)[...] = arrays[value.name]
-        execute(plan)
-        declared = {v.name: v.dtype for v in self.graph.outputs}
-        found = []
-        for name, value in zip(wanted, plan.graph.outputs, strict=True):
-            array = plan.array(value.name)
-            found.append(array.astype(declared.get(name) or array.dtype, copy=True))
-        return found
+        alone = is_small(graph)
+        return build_plan(graph, used, self.dtype, self._arena, threads=1 if alone else most(), alone=alone)
 
     # --- saving and proof
 

@@ -4,6 +4,7 @@ number.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,18 +43,30 @@ class Parameter:
     reads that array's memory where that is the same, and lets go of a copy (`release`) when the kernels have packed it.
 
     name: the initializer's. shape: ONNX's. version: grows with every change; whatever is derived from the master
-    remembers the version it was made from.
+    remembers the version it was made from. changes: another number after any change of any parameter.
     """
+
+    changes = 0
+    _numbers = itertools.count(1)
 
     def __init__(self, name: str, array: np.ndarray, dtype: np.dtype) -> None:
         self.name = name
         self.shape = array.shape
         self.dtype = np.dtype(dtype)
         self.storage: Storage | None = None
-        self.version = 0
+        self._version = 0
         self._origin: np.ndarray | None = array
         self._master: np.ndarray | None = None
         self._released: Callable[[], np.ndarray | None] = lambda: None
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    @version.setter
+    def version(self, number: int) -> None:
+        self._version = number
+        Parameter.changes = next(Parameter._numbers)
 
     @property
     def size(self) -> int:
@@ -121,3 +134,4 @@ class Parameter:
         if self._origin is not None:
             self._master = self.data.copy() if np.may_share_memory(self.data, self._origin) else self.data
             self._origin = None
+            Parameter.changes = next(Parameter._numbers)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
 from nbcnn.kernels.contract import KERNELS
 
-__all__ = ["load"]
+__all__ = ["entry_point", "load"]
 
 
 def load(backend: str, name: str) -> Callable[..., Any]:
@@ -18,4 +18,10 @@ def load(backend: str, name: str) -> Callable[..., Any]:
     name, _, form = name.partition(":")
     module = import_module(f"nbcnn.kernels.{backend}.{KERNELS[name]}")
     kernel: Callable[..., Any] = getattr(module, name)
-    return getattr(kernel, form) if form else kernel
+    return getattr(import_module(f"nbcnn.kernels.{backend}.jit"), form)(kernel) if form else kernel
+
+
+def entry_point(kernel: Any, args: Sequence[Any]) -> Callable[..., None]:
+    """The compiled function for arguments of these types, which it takes on trust; compiled if need be."""
+    function: Callable[..., None] = kernel.compile(tuple(kernel.typeof_pyval(a) for a in args))
+    return function

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -11,7 +12,7 @@ import numba
 from nbcnn.kernels.cpu.cache import KernelCache
 from nbcnn.kernels.cpu.draft import KernelCompiler
 
-__all__ = ["inlined", "kernel", "serial", "small_kernel"]
+__all__ = ["alone", "inlined", "kernel", "serial", "small_kernel"]
 
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 """No nnan and no ninf: a NaN must stay a NaN, or a diverging run would look healthy."""
@@ -30,22 +31,26 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Numba counts a prange in unsigned integers, which would compile whatever the index is passed to a second time, and
     turn arithmetic with other integers into floats: take `np.int64(index)` first.
-
-    Its attribute `alone` is the same kernel for one thread: starting a team takes longer than a small call.
     """
-    dispatcher = _kernel(function, parallel=True)
-    names = {**function.__globals__, "prange": range, "get_thread_id": _only_thread}
-    copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
-    copy.__qualname__, copy.__module__ = f"{function.__qualname__}.alone", function.__module__
-    dispatcher.alone = _kernel(copy)
-    return dispatcher
+    return _kernel(function, parallel=True)
 
 
 def small_kernel(function: Callable[..., Any]) -> Any:
     """Decorator of a kernel that the plan may bind, and that is too small to split."""
-    dispatcher = _kernel(function)
-    dispatcher.alone = dispatcher
-    return dispatcher
+    return _kernel(function)
+
+
+@cache
+def alone(dispatcher: Any) -> Any:
+    """The same kernel for one thread: to call a team together takes longer than a small call.
+
+    Made when it is asked for, because its names are those that the module has by then.
+    """
+    function = dispatcher.py_func
+    names = {**function.__globals__, "prange": range, "get_thread_id": _only_thread}
+    copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    copy.__qualname__, copy.__module__ = f"{function.__qualname__}.alone", function.__module__
+    return _kernel(copy)
 
 
 def serial(function: Callable[..., Any]) -> Any:

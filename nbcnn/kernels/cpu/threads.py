@@ -35,6 +35,9 @@ def _load_openmp() -> None:
 
 _load_openmp()
 _one_at_a_time = threading.RLock()
+_shared: AbstractContextManager[object] | None = None
+_here = threading.local()
+"""count: what this thread last asked Numba for, which takes two microseconds to be asked."""
 
 
 def most() -> int:
@@ -46,7 +49,9 @@ def use(count: int) -> None:
     """Let the kernels that this thread starts from now on use so many threads (Numba keeps the number for each
     thread).
     """
-    numba.set_num_threads(count)
+    if getattr(_here, "count", 0) != count:
+        numba.set_num_threads(count)
+        _here.count = count
 
 
 def exclusive() -> AbstractContextManager[object]:
@@ -56,8 +61,11 @@ def exclusive() -> AbstractContextManager[object]:
     when two threads start parallel kernels at once. Before the first kernel has run the layer is not known, so that
     one call runs alone too.
     """
-    try:
-        layer = numba.threading_layer()
-    except ValueError:
-        layer = "workqueue"
-    return _one_at_a_time if layer == "workqueue" else nullcontext()
+    global _shared  # noqa: PLW0603 (a layer is chosen once, for the whole process)
+    if _shared is None:
+        try:
+            layer = numba.threading_layer()
+        except ValueError:
+            return _one_at_a_time
+        _shared = _one_at_a_time if layer == "workqueue" else nullcontext()
+    return _shared
