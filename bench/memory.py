@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.networks import build, inputs, onnx_file
+from bench.networks import SHAPES, build, inputs, onnx_file
 from bench.options import ROOT, add_out, finish, start
 from bench.report import table
 from bench.torch_probe import LAYOUTS
@@ -22,14 +22,13 @@ from nbcnn.report.probe import ask, measure_apart
 __all__ = ["configure", "run"]
 
 MEGA = 1e6
-NETWORKS = ["resnet18", "resnet50", "vgg16"]
 FIGURES = {"added": "MB", "loaded": "loaded", "needed": "needed", "peak": "peak", "load_peak": "load peak"}
 OURS = "nbcnn"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--nets", nargs="*", choices=NETWORKS, default=["resnet50"], help="to run")
-    parser.add_argument("--train", nargs="*", choices=NETWORKS, default=["resnet18"], help="to train")
+    parser.add_argument("--nets", nargs="*", choices=sorted(SHAPES), default=["resnet50"], help="to run")
+    parser.add_argument("--train", nargs="*", choices=sorted(SHAPES), default=["resnet18"], help="to train")
     parser.add_argument("--batch", type=int, default=8, help="of a training step")
     parser.add_argument("--processes", type=int, default=3, help="of each side")
     add_out(parser, "memory")

@@ -1,6 +1,7 @@
 """Whole benchmarks at their smallest, so that they still run when they are needed. Speeds are not looked at."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,27 @@ def test_kernels(tmp_path: Path) -> None:
     rows = report(out)["rows"]
     assert [row["layer"] for row in rows] == ["1x28x28 -> 6, 5x5", "6x12x12 -> 16, 5x5"]
     assert all(row["weight gradient"]["gflops"] > 0 for row in rows)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+def test_memory(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    out = tmp_path / "memory.json"
+    nets = ["--nets", "lenet", "--train", "lenet", "--batch", "3"]
+    assert main(["memory", *nets, "--processes", "1", "--threads", "1", "--out", str(out)]) == 0
+    inference, training = report(out)["rows"]
+    assert set(inference["measurements"]) == {"nbcnn", "onnxruntime"} and training["peer"].startswith("PyTorch")
+    sides = [one for row in (inference, training) for (one,) in row["measurements"].values()]
+    assert all(one["peak"] >= one["load_peak"] >= 0 for one in sides)
+
+
+def test_overhead(tmp_path: Path) -> None:
+    out = tmp_path / "overhead.json"
+    options = ["--nets", "lenet", "--together", "lenet", "--span", "0.1", "--quick"]
+    assert main(["overhead", *options, "--threads", "1", "--out", str(out)]) == 0
+    python, ours, theirs = report(out)["rows"]
+    assert python["kernels"] >= 5 and 0 < python["python_ms"]
+    assert (ours["side"], theirs["side"]) == ("nbcnn", "onnxruntime") and len(ours["of_two"]) == 2
 
 
 def test_results_say_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
