@@ -17,7 +17,7 @@ import nbcnn
 from nbcnn.cli.main import program
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/benchmarks.md")]
 OPERATORS = ROOT / "docs" / "operators.md"
 
 # Where a path that a document names may begin, beside the root.
@@ -44,8 +44,8 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 def shell_lines() -> Iterator[list[str]]:
-    """The words of every command in the README's shell blocks."""
-    for block in blocks(DOCUMENTS[0], "sh"):
+    """The words of every command in the shell blocks of the README and of the document on benchmarks."""
+    for block in blocks(DOCUMENTS[0], "sh") + blocks(DOCUMENTS[-1], "sh"):
         yield from filter(None, (shlex.split(line, comments=True) for line in block.splitlines()))
 
 
