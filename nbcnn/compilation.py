@@ -21,11 +21,14 @@ __all__ = ["Compilation", "compile_ahead", "watch_compilation"]
 
 @dataclass(frozen=True)
 class Compilation:
-    """How far it is. done: kernels compiled, of all that a plan lacks. kernel: the one that was done last, or ""."""
+    """How far it is. done: kernels compiled, of all that are lacking. kernel: the one that was done last, or "". kept:
+    whether the disk takes what is compiled.
+    """
 
     done: int
     total: int
     kernel: str
+    kept: bool = True
 
 
 Watcher = Callable[[Compilation], None]
@@ -42,20 +45,24 @@ def watch_compilation(watcher: Watcher) -> Iterator[None]:
         _watcher.reset(token)
 
 
-def compile_ahead(calls: Iterable[Call]) -> None:
-    """Compile what these calls need and the disk does not have, in as many processes as there are threads."""
+def compile_ahead(calls: Iterable[Call]) -> int:
+    """Compile what these calls need and the disk does not have, in as many processes as there are threads; returns how
+    many kernels that was.
+    """
     from nbcnn.kernels.cpu.ahead import compile_all, missing
+    from nbcnn.kernels.cpu.cache import is_writable
 
     jobs = missing((call.kernel, [_stand_in(a) for a in call.args]) for call in calls)
     if not jobs:
-        return
-    watcher = _watcher.get()
+        return 0
+    watcher, kept = _watcher.get(), is_writable()
 
     def report(done: int, total: int, kernel: str) -> None:
         if watcher is not None:
-            watcher(Compilation(done, total, kernel))
+            watcher(Compilation(done, total, kernel, kept))
 
-    compile_all(jobs, get_num_threads(), report)
+    compile_all(jobs, get_num_threads() if kept else 1, report)
+    return len(jobs)
 
 
 def _stand_in(argument: Any) -> Any:

@@ -60,5 +60,8 @@ def stages() -> Iterator[Callable[[str], None]]:
     if not screen.is_terminal:
         yield lambda text: None
         return
-    with screen.status("", spinner="dots") as status:
+    from nbcnn.cli.compiling import state
+    from nbcnn.compilation import watch_compilation
+
+    with screen.status("", spinner="dots") as status, watch_compilation(lambda now: status.update(state(now))):
         yield lambda text: status.update(f"{text} ...")

@@ -23,6 +23,7 @@ COMMANDS = {
     "summary": "Show a network's layers: shapes, parameters, multiply-adds, memory.",
     "check": "Say what of a network can run and be trained, and why not.",
     "bench": "Time a network on this machine, layer by layer and beside onnxruntime.",
+    "warmup": "Compile ahead of time what a network needs on this machine.",
 }
 """Name -> line of help. The command is `command` in nbcnn/cli/<name>.py."""
 
@@ -56,8 +57,11 @@ class Program(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
+        from nbcnn.cli.compiling import announced
+
         try:
-            return super().invoke(ctx)
+            with announced():
+                return super().invoke(ctx)
         except NbcnnError as error:
             report(error, str(error))
             ctx.exit(FAILED)

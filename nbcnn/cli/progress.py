@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from nbcnn.cli.compiling import state
 from nbcnn.cli.console import console
+from nbcnn.compilation import Compilation, watch_compilation
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -21,7 +23,10 @@ class Watcher:
 
     def __init__(self, bar: Bar, epochs: int) -> None:
         self.bar, self.epochs = bar, epochs
-        self.task = bar.add_task("compiling and planning", total=None, loss="", rate="", left="")
+        self.task = bar.add_task("planning", total=None, loss="", rate="", left="")
+
+    def compiling(self, now: Compilation) -> None:
+        self.bar.update(self.task, description=state(now), completed=now.done, total=now.total)
 
     def step(self, now: Progress) -> None:
         self.bar.update(
@@ -66,4 +71,6 @@ def watch(epochs: int) -> Iterator[Watcher]:
         disable=not screen.is_terminal,
     )
     with bar:
-        yield Watcher(bar, epochs)
+        watcher = Watcher(bar, epochs)
+        with watch_compilation(watcher.compiling) if screen.is_terminal else nullcontext():
+            yield watcher

@@ -15,7 +15,10 @@ import pytest
 
 import nbcnn
 from nbcnn import zoo
-from nbcnn.compilation import Compilation, watch_compilation
+from nbcnn.binder import Call
+from nbcnn.compilation import Compilation, compile_ahead, watch_compilation
+from nbcnn.graph import Node
+from nbcnn.kernels import load
 from nbcnn.kernels.cpu import ahead
 from nbcnn.kernels.cpu.ahead import Job, compile_all, effort, missing
 
@@ -90,15 +93,18 @@ def test_a_job_that_fails_raises_here(folder: Path, started: list[subprocess.Pop
         compile_all([wrong, *fill_jobs(np.uint64)], 2)
 
 
-def test_no_workers_for_a_folder_that_cannot_be_written(
+def test_a_folder_that_cannot_be_written(
     monkeypatch: pytest.MonkeyPatch, folder: Path, started: list[subprocess.Popen[bytes]]
 ) -> None:
     (folder / "file").write_text("")
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder / "file"))
-    jobs = fill_jobs(np.complex64, np.complex128)
-    compile_all(jobs, 2)
-    assert started == [] and all(map(compiled_here, jobs))
-    jobs[0].dispatcher._cache.enable()  # it gave up
+    seen: list[Compilation] = []
+    calls = [Call("fill", (np.zeros(3, t), t(1)), Node("Fill", [], [])) for t in (np.complex64, np.complex128)]
+    with watch_compilation(seen.append):
+        assert compile_ahead(calls) == 2
+    assert started == [] and [(now.done, now.total, now.kept) for now in seen] == [(i, 2, False) for i in range(3)]
+    assert compile_ahead(calls) == 0
+    load("cpu", "fill")._cache.enable()  # type: ignore[attr-defined]
 
 
 def test_an_interrupt_ends_the_workers(folder: Path, started: list[subprocess.Popen[bytes]]) -> None:

@@ -2,8 +2,8 @@
 
 Numba compiles in one thread, and holds a lock while it does. When a plan is made, all its kernels and the types of
 their arguments are known; those that are not kept on disk are shared out among this process and some others
-(worker.py), which put what they compile into the folder where this one finds it. Whatever a worker cannot do, because
-it dies or because the folder cannot be written, is done here.
+(worker.py), which put what they compile into the folder where this one finds it. Whatever a worker cannot do, for
+whatever reason, is done here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import numba
 from numba.core.dispatcher import Dispatcher
 
 from nbcnn.kernels import load
-from nbcnn.kernels.cpu.cache import is_writable
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
 
 __all__ = ["Job", "Report", "compile_all", "missing"]
@@ -81,7 +80,10 @@ def effort(job: Job) -> int:
 
 
 def compile_all(jobs: Sequence[Job], processes: int, report: Report = lambda done, total, kernel: None) -> None:
-    """Compile them, the largest first, in up to so many processes, this one included."""
+    """Compile them, the largest first, in up to so many processes, this one included.
+
+    More than one are of use only where what they compile is kept on disk.
+    """
     waiting = deque(sorted(jobs, key=effort, reverse=True))
     lock, done = threading.Lock(), 0
 
@@ -107,7 +109,7 @@ def _worker_count(jobs: Sequence[Job], processes: int) -> int:
     """As many as there are processes and jobs for, while there is enough to do for each."""
     shared = sum(effort(job) for job in jobs) // WORTH_A_WORKER if jobs else 0
     count = min(processes - 1, len(jobs) - 1, shared - 1, MOST_WORKERS)
-    return count if count > 0 and _interpreter() and is_writable() else 0
+    return count if count > 0 and _interpreter() else 0
 
 
 def _interpreter() -> str:
