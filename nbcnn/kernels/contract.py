@@ -39,6 +39,8 @@ KERNELS: dict[str, str] = {
     "matmul_batched": "matmul",
     "pack_weights": "pack",
     "pad_channels_last": "pad",
+    "planes_conv": "planes",
+    "pointwise_weight_grad": "pointwise_grad",
     "pool": "pool",
     "pool_grad": "pool",
     "reduce_max_grad": "reduce",

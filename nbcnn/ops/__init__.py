@@ -26,6 +26,7 @@ FAMILIES = (
     "matmul",
     "packing",
     "pad",
+    "planes",
     "pool",
     "prelu",
     "reduce",

@@ -2,23 +2,26 @@
 
 Rules, after layouts are chosen:
 1. a convolution of one group, without dilation or residual, of up to MOST_CHANNELS channels on either side, *can* be
-   computed so; pooling and activations that treat all channels alike and keep zeros finite go along;
+   computed so (where panels of weights are no narrower than a tile); pooling and activations that treat all channels
+   alike and keep zeros finite go along;
 2. such operators that hand values to each other form a region; a region is converted if one of its convolutions
    would leave lanes empty, having too few output channels;
 3. what a region reads goes through `ToBatch`, what others read of it through `FromBatch`; conversions of layout at its
    edges are merged into these;
-4. at inference, a maximum over windows without overlap is taken while the convolution before it stores.
+4. at inference, where there are too few pictures, a convolution of a few planes, with stride 1 and without padding,
+   is computed with a lane for each pixel (`PlanesConv`);
+5. at inference, a maximum over windows without overlap is taken while such a convolution stores.
 """
 
 from __future__ import annotations
 
 from nbcnn.graph import Graph, Node
-from nbcnn.kernels.cpu.lane_tiling import pictures
-from nbcnn.kernels.cpu.tiling import lanes
+from nbcnn.kernels.cpu.lane_tiling import MORE_ROWS, pictures
+from nbcnn.kernels.cpu.tiling import lanes, panel_width
 
 __all__ = ["pictures_in_lanes"]
 
-MOST_CHANNELS = 32
+MOST_CHANNELS, MOST_PLANES = 32, 4
 FILLED = 0.7
 """The share of lanes that pictures must fill, and that output channels would not."""
 ALIKE = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh")
@@ -27,6 +30,10 @@ ALIKE = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "Relu",
 def _few_channels(node: Node, graph: Graph) -> bool:
     """Rule 1, for convolutions."""
     w = graph.values[node.inputs[1]].dims
+    x = graph.values[node.inputs[0]]
+    assert x.dtype is not None
+    if min(panel_width(channels, x.dtype.itemsize) for channels in w[:2]) < MORE_ROWS:
+        return False
     plain = node.attrs["group"] == 1 and max(node.attrs["dilations"]) == 1 and not node.input(3)
     return plain and max(w[:2]) <= MOST_CHANNELS
 
@@ -101,9 +108,16 @@ class _Edges:
 
 
 def pictures_in_lanes(graph: Graph, train: bool) -> None:
+    _blocks(graph)
+    if not train:
+        _pixels_in_lanes(graph)
+        _pool_while_storing(graph)
+    graph.prune()
+
+
+def _blocks(graph: Graph) -> None:
+    """Rules 1 to 3."""
     regions = _regions(graph)
-    if not regions:
-        return
     edges = _Edges(graph)
     inside = {i for region in regions for i in region}
     made = {graph.nodes[i].outputs[0] for i in inside}
@@ -113,7 +127,7 @@ def pictures_in_lanes(graph: Graph, train: bool) -> None:
             outside.update(name for name in node.inputs if name in made)
     for i, node in enumerate(graph.nodes):
         if i in inside:
-            _enter(node, edges, graph, train)
+            _enter(node, edges, graph)
             edges.nodes.append(node)
             continue
         if node.op == "ToLayout" and node.inputs[0] in edges.blocked and node.inputs[0] in made:
@@ -125,12 +139,9 @@ def pictures_in_lanes(graph: Graph, train: bool) -> None:
                 edges.leave(name)
         edges.nodes.append(node)
     graph.nodes = edges.nodes
-    if not train:
-        _pool_while_storing(graph)
-    graph.prune()
 
 
-def _enter(node: Node, edges: _Edges, graph: Graph, train: bool) -> None:
+def _enter(node: Node, edges: _Edges, graph: Graph) -> None:
     x, y = node.inputs[0], node.outputs[0]
     dtype = graph.values[x].dtype
     assert dtype is not None
@@ -142,13 +153,34 @@ def _enter(node: Node, edges: _Edges, graph: Graph, train: bool) -> None:
         node.attrs = kept | {"group": pictures(dtype.itemsize), "algorithm": "batch-lanes"}
 
 
-def _pool_while_storing(graph: Graph) -> None:
+def _pixels_in_lanes(graph: Graph) -> None:
     """Rule 4."""
+    producers = graph.producers()
+    for node in graph.nodes:
+        if node.op != "Conv" or not (_few_channels(node, graph) and _leaves_lanes(node, graph)):
+            continue
+        x, w = graph.values[node.inputs[0]], graph.values[node.inputs[1]].dims
+        moves = max(node.attrs["strides"]) > 1 or any(node.attrs["pads"])
+        before = producers.get(x.name)
+        if w[1] > MOST_PLANES or len(w) != 4 or moves or before is None or before.op != "ToLayout":
+            continue
+        node.op, node.inputs[0] = "PlanesConv", before.inputs[0]
+        kept = {k: v for k, v in node.attrs.items() if k in ("low", "high")}
+        node.attrs = kept | {"group": 1, "algorithm": "few-channel planes"}
+
+
+def _pool_while_storing(graph: Graph) -> None:
+    """Rule 5."""
     producers, readers = graph.producers(), graph.consumers()
     outputs = set(graph.output_names())
     for pool in [n for n in graph.nodes if n.op == "MaxPool"]:
         conv, win = producers.get(pool.inputs[0]), pool.attrs["window"]
-        if conv is None or conv.op != "BatchConv" or "pool" in conv.attrs or len(readers[pool.inputs[0]]) > 1:
+        if (
+            conv is None
+            or conv.op not in ("BatchConv", "PlanesConv")
+            or "pool" in conv.attrs
+            or len(readers[pool.inputs[0]]) > 1
+        ):
             continue
         fits = win.strides == win.kernel and not any((*win.begins, *win.ends)) and max(win.dilations) == 1
         whole = all(o * k <= n for o, k, n in zip(win.out, win.kernel, win.size, strict=True))

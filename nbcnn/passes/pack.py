@@ -32,6 +32,7 @@ WEIGHT_INPUT = {
     "GemmInputGrad": 1,
     "ConvTranspose": 1,
     "ConvTransposeInputGrad": 1,
+    "PlanesConv": 1,
 }
 WEIGHT_GRADS = ("BatchConvWeightGrad", "ConvWeightGrad", "GemmWeightGrad", "ConvTransposeWeightGrad")
 

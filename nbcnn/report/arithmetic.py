@@ -118,6 +118,7 @@ PRODUCTS: dict[str, Callable[[Node, Values], _Product]] = {
     "ConvTranspose": _convolution(0, -1, ("inputs", 1)),
     "ConvTransposeInputGrad": _convolution(-1, 0, ("inputs", 1)),
     "ConvTransposeWeightGrad": _convolution(0, 1, ("outputs", 0)),
+    "PlanesConv": _convolution(-1, 0, ("inputs", 1)),
     "Gemm": _gemm,
     "GemmInputGrad": _gemm_grad,
     "GemmWeightGrad": _gemm_grad,
@@ -171,7 +172,7 @@ def _operations(node: Node, values: Values) -> int:
 GROUPS = {
     "convolution": (
         *("Conv", "ConvInputGrad", "ConvWeightGrad"),
-        *("BatchConv", "BatchConvInputGrad", "BatchConvWeightGrad"),
+        *("BatchConv", "BatchConvInputGrad", "BatchConvWeightGrad", "PlanesConv"),
     ),
     "transposed convolution": ("ConvTranspose", "ConvTransposeInputGrad", "ConvTransposeWeightGrad"),
     "matrix product": ("Gemm", "GemmInputGrad", "GemmWeightGrad", "MatMul"),

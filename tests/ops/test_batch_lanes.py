@@ -11,7 +11,8 @@ from guards import run_guarded
 from harness import Case
 
 from nbcnn.graph import Graph, Node, Value
-from nbcnn.kernels.cpu.lane_tiling import pictures
+from nbcnn.kernels.cpu.lane_tiling import MORE_ROWS, pictures
+from nbcnn.kernels.cpu.tiling import panel_width
 from nbcnn.lower import lower_for_inference
 from nbcnn.model import Model
 from nbcnn.passes import lanes
@@ -50,7 +51,8 @@ def test_convolution(name: str, dtype: type, monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_allclose(case.run()[0], want, rtol=0, atol=tolerance(dtype, want))
     plan = case.training_plan([dy], (0, 1, 2))
     ops = [node.op for node in plan.graph.nodes]
-    assert {"BatchConv", "BatchConvInputGrad", "BatchConvWeightGrad"} <= set(ops)
+    if panel_width(1, np.dtype(dtype).itemsize) >= MORE_ROWS:  # else registers are too short
+        assert {"BatchConv", "BatchConvInputGrad", "BatchConvWeightGrad"} <= set(ops)
     (y,), found = case.run_training([dy], (0, 1, 2))
     for got, expected in zip((y, *found), (want, *reference.conv_backward(dy, x, w, **attrs)), strict=True):
         np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance(dtype, expected))
