@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from nbcnn.kernels.cpu import simd
+from nbcnn.kernels.cpu import lane_tile, simd
 from nbcnn.kernels.cpu.jit import kernel, serial
 from nbcnn.kernels.cpu.tiling import PANEL_VECS
 
@@ -75,21 +75,24 @@ def unpack_weights(panels_data, out, dims, order):
 
 
 @serial
-def _transpose_panel(task, w, out, dims, width, panels, new_width, new_panels):
-    """One new panel: columns are input channels, depth is the output channels of the old panels."""
+def _transpose_panel(square, task, w, out, dims, width, panels, new_width, new_panels):
+    """One new panel: columns are input channels, depth is the output channels of the old panels. A square of as many of
+    both as a register has lanes at a time.
+    """
     _groups, channels, taps, _inner, depth = dims
+    lanes = simd.lanes(w)
     group, new_panel = task // new_panels, task % new_panels
     columns = min(new_width, depth - new_panel * new_width)
     for tap in range(taps):
-        place = (task * taps + tap) * channels * new_width
         for panel in range(panels):
             source = (((group * panels + panel) * taps + tap) * depth + new_panel * new_width) * width
-            for o in range(min(width, channels - panel * width)):
-                for lane in range(columns):
-                    out[place + lane] = w[source + lane * width + o]
-                for lane in range(columns, new_width):
-                    out[place + lane] = 0
-                place += new_width
+            place = ((task * taps + tap) * channels + panel * width) * new_width
+            for o in range(0, min(width, channels - panel * width), lanes):
+                rows = channels - panel * width - o
+                for lane in range(0, new_width, lanes):
+                    square = lane_tile.load_rows(square, w, source + lane * width + o, width, columns - lane, lanes)
+                    turned = lane_tile.transpose(square)
+                    lane_tile.store_rows(turned, out, place + o * new_width + lane, new_width, rows, lanes)
 
 
 @kernel
@@ -101,4 +104,4 @@ def transpose_weights(w, out, dims):
     panels, new_panels = (dims[1] + width - 1) // width, (dims[4] + new_width - 1) // new_width
     for index in prange(dims[0] * new_panels):
         task = np.int64(index)
-        _transpose_panel(task, w, out, dims, width, panels, new_width, new_panels)
+        _transpose_panel(lane_tile.square(w), task, w, out, dims, width, panels, new_width, new_panels)
