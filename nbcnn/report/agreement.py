@@ -6,7 +6,7 @@ import numpy as np
 
 from nbcnn.errors import NbcnnError
 
-__all__ = ["Disagreement", "agree", "agree_scalar"]
+__all__ = ["TOLERANCE", "Disagreement", "agree", "agree_scalar"]
 
 TOLERANCE = 1e-3
 """Largest absolute difference over the standard deviation of what was expected: room for Winograd, none for a wrong

@@ -70,7 +70,11 @@ def layer_rows(found: Profile, parts: Sequence[Sequence[Node]], roofline: Roofli
 
 
 def put_beside(
-    rows: Sequence[dict[str, Any]], parts: Sequence[Sequence[Node]], theirs: PeerProfile, source: Graph
+    rows: Sequence[dict[str, Any]],
+    parts: Sequence[Sequence[Node]],
+    theirs: PeerProfile,
+    source: Graph,
+    shapes: Mapping[str, Sequence[int]],
 ) -> list[dict[str, Any]]:
     """Give each row `peer_ms`, the time of the other side's nodes that do the same, None where there are none.
 
@@ -81,7 +85,7 @@ def put_beside(
     for row in rows:
         row["peer_ms"] = None
     found = []
-    for peer, node in zip(theirs.nodes, match_nodes(theirs.nodes, source), strict=True):
+    for peer, node in zip(theirs.nodes, match_nodes(theirs.nodes, source, shapes), strict=True):
         index = place.get(id(node)) if node is not None else None
         if index is not None:
             rows[index]["peer_ms"] = (rows[index]["peer_ms"] or 0.0) + peer.ms

@@ -91,13 +91,14 @@ def profile(call: Callable[[], Any], seconds: float, clock: Callable[[], int] = 
 @dataclass(frozen=True)
 class PeerNode:
     """A node that onnxruntime ran. index: its number in onnxruntime's graph. spans: (beginning, duration) of each call,
-    in microseconds.
+    in microseconds. shape: of its first output.
     """
 
     name: str
     op: str
     index: int
     spans: tuple[tuple[int, int], ...]
+    shape: tuple[int, ...] = ()
 
     @property
     def ms(self) -> float:
@@ -128,15 +129,25 @@ def read_peer_profile(events: list[dict[str, Any]]) -> PeerProfile:
     runs = [(e["ts"], e["dur"]) for e in events if e.get("cat") == "Session" and e["name"] == "model_run"]
     runs = sorted(runs)[1:]
     warm = runs[0][0] if runs else 0
-    found: dict[tuple[int, str], tuple[str, list[tuple[int, int]]]] = {}
+    found: dict[tuple[int, str], tuple[dict[str, Any], list[tuple[int, int]]]] = {}
     for event in events:
         name = event["name"]
         if event.get("cat") != "Node" or not name.endswith(SUFFIX) or event["ts"] < warm:
             continue
         key = int(event["args"].get("node_index", -1)), name.removesuffix(SUFFIX)
-        found.setdefault(key, (event["args"].get("op_name", ""), []))[1].append((event["ts"], event["dur"]))
-    nodes = [PeerNode(name, op, index, tuple(spans)) for (index, name), (op, spans) in found.items()]
+        found.setdefault(key, (event["args"], []))[1].append((event["ts"], event["dur"]))
+    nodes = [
+        PeerNode(name, args.get("op_name", ""), index, tuple(spans), _first_shape(args))
+        for (index, name), (args, spans) in found.items()
+    ]
     return PeerProfile(nodes, tuple(runs))
+
+
+def _first_shape(args: dict[str, Any]) -> tuple[int, ...]:
+    """From onnxruntime's output_type_shape, [{"float": [1, 3]}, ...]."""
+    for output in args.get("output_type_shape") or ():
+        return tuple(next(iter(output.values()), ()))
+    return ()
 
 
 SUFFIX = "_kernel_time"

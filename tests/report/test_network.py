@@ -85,6 +85,15 @@ def test_what_is_no_number_on_both_sides_is_left_out(ours: float, theirs: float)
         network._difference("y", np.array([1.0, 2.0, 0.0], np.float32), b)
 
 
+def test_what_has_no_deviation_to_speak_of() -> None:
+    """A sigmoid's output far below zero: a difference in the last place is many deviations, and means nothing."""
+    theirs = np.array([1e-7, 2e-7, 1e-7], np.float32)
+    found = network._difference("y", theirs + np.float32(1e-8), theirs)
+    assert found["max_abs"] < 1e-6 and found["deviations"] > 0.1
+    with pytest.raises(Disagreement):
+        network._difference("y", theirs + np.float32(1e-3), theirs)
+
+
 def test_a_batch_that_onnxruntime_refuses(tmp_path: Path) -> None:
     """The file fixes its batch: ours runs any, onnxruntime does not; the report says so and goes on."""
     graph = small_resnet(width=4)

@@ -100,13 +100,23 @@ def test_names_of_onnxruntime() -> None:
     source = Graph(nodes=nodes)
     theirs = [
         PeerNode("r_nchwc", "Conv", 9, ()),
+        PeerNode("InsertedPrecisionFreeCast_r_nchwc", "Conv", 9, ()),
         PeerNode("Relu_1", "Relu", 1, ()),
         PeerNode("pool_1", "MaxPool", 2, ()),
         PeerNode("pool_1_nchwc", "MaxPool", 7, ()),
         PeerNode("ReorderOutput_token_1", "ReorderOutput", 8, ()),
         PeerNode("Relu_0", "Relu", 0, ()),
     ]
-    assert match_nodes(theirs, source) == [nodes[1], nodes[1], nodes[2], nodes[2], None, None]
+    assert match_nodes(theirs, source) == [nodes[1], nodes[1], nodes[1], nodes[2], nodes[2], None, None]
+
+
+def test_fused_nodes_without_a_name_are_known_by_their_shape() -> None:
+    """Two convolutions of one shape in their order; another shape; and one too many."""
+    nodes = [Node("Conv", [f"x{i}", "w"], [f"c{i}"]) for i in range(3)] + [Node("Relu", ["c2"], ["r"])]
+    source, shapes = Graph(nodes=nodes), {"c0": (1, 4, 8, 8), "c1": (1, 4, 8, 8), "r": (1, 2, 8, 8)}
+    theirs = [PeerNode(f"FusedConv_{k}", "FusedConv", 9, (), (1, size, 8, 8)) for k, size in enumerate((4, 2, 4, 4))]
+    assert match_nodes(theirs, source, shapes) == [nodes[0], nodes[2], nodes[1], None]
+    assert match_nodes(theirs, source) == [None] * 4
 
 
 def test_both_profiles_side_by_side(resnet_file: Path) -> None:
@@ -117,7 +127,7 @@ def test_both_profiles_side_by_side(resnet_file: Path) -> None:
     mine = profile(lambda: model(X), seconds=0.0)
     parts = parts_of(mine, model.graph)
     rows = layer_rows(mine, parts, None)
-    nodes = put_beside(rows, parts, theirs, model.graph)
+    nodes = put_beside(rows, parts, theirs, model.graph, {})
     assert len(theirs.runs) == 3 and all(len(node.spans) == 3 for node in theirs.nodes)
     assert all(node["row"] is not None for node in nodes if node["op"] in ("Conv", "FusedConv"))
     assert all(row["peer_ms"] > 0 for row in rows if row["op"] == "Conv")
