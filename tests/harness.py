@@ -7,6 +7,7 @@ how the Trainer lowers it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,17 @@ from nbcnn.placement import Arena
 from nbcnn.plan import Plan, build_plan
 
 THREADS = 2
+
+
+class Forced:
+    """Chooses one algorithm wherever it can be had, and counts how often that was."""
+
+    def __init__(self, algorithm: str) -> None:
+        self.algorithm, self.count = algorithm, 0
+
+    def __call__(self, node: Node, graph: Graph, names: Sequence[str]) -> str:
+        self.count += 1
+        return self.algorithm if self.algorithm in names else names[0]
 
 
 @dataclass
@@ -82,9 +94,13 @@ class Case:
 
     def run(self) -> list[np.ndarray]:
         """The outputs, in ONNX order, of an inference plan."""
+        return self.execute(self.plan())
+
+    def plan(self) -> Plan:
+        """The plan of run."""
         parameters = self.parameters()
         graph = lower_for_inference(self.graph(), self._shapes(), parameters, np.dtype(self.dtype), choose=self.choose)
-        return self.execute(self._plan(graph, self.feeds(), parameters))
+        return self._plan(graph, self.feeds(), parameters)
 
     def run_training(
         self, dys: list[np.ndarray], wanted: tuple[int, ...] = (0,)

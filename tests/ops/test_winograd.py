@@ -1,14 +1,12 @@
-"""Convolutions by Winograd's algorithm: forward and both gradients against the oracle, and how far they may be off."""
+"""Convolutions by Winograd's algorithm: forward and both gradients against the oracle (their errors: test_accuracy.py)."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import reference
 from guards import run_guarded
-from harness import Case
+from harness import Case, Forced
 
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.kernels.cpu.cook_toom import filter_matrix, input_matrix, output_matrix
@@ -16,12 +14,6 @@ from nbcnn.kernels.cpu.tiling import lanes
 from nbcnn.lower import lower_for_inference
 from nbcnn.ops.winograd import POINTS
 from nbcnn.passes.algorithms import by_cost
-
-FORWARD = {"winograd2": 3e-6, "winograd4": 1.5e-5, "implicit-gemm": 4e-6}
-"""Algorithm -> the largest error of 256 channels, over the standard deviation of the results."""
-
-TIMES_DIRECT = {"winograd2": 1.0, "winograd4": 5.0, "implicit-gemm": 1.0}
-"""The same, as a multiple of what the direct sum is off by: with the usual points 0, 1, -1, 2, -2 F(4, 3) is 8 times."""
 
 # x shape, output channels, pads (top, left, bottom, right)
 SHAPES = {
@@ -32,17 +24,6 @@ SHAPES = {
     "many tiles": ((2, 11, 61, 67), 20, (1, 1, 1, 1)),
     "panels": ((1, 65, 10, 6), 130, (1, 1, 1, 1)),
 }
-
-
-class Forced:
-    """Chooses one algorithm wherever it can be had, and counts how often that was."""
-
-    def __init__(self, algorithm: str) -> None:
-        self.algorithm, self.count = algorithm, 0
-
-    def __call__(self, node: Node, graph: Graph, names: Sequence[str]) -> str:
-        self.count += 1
-        return self.algorithm if self.algorithm in names else names[0]
 
 
 def case_of(name: str, algorithm: str, dtype: type) -> tuple[Case, Forced, np.ndarray, np.ndarray, np.ndarray]:
@@ -83,33 +64,6 @@ def test_nothing_outside_the_arrays_is_touched(name: str, algorithm: str) -> Non
     case.execute(plan)
     for value, array in guarded.items():
         np.testing.assert_array_equal(array, plan.array(value))
-
-
-@pytest.mark.parametrize("algorithm", FORWARD)
-def test_errors_stay_within_their_bounds(algorithm: str) -> None:
-    """256 channels, against the direct sum in float64."""
-    rng = np.random.default_rng(2)
-    x = rng.standard_normal((1, 256, 20, 20)).astype(np.float32)
-    w = (rng.standard_normal((64, 256, 3, 3)) / 48).astype(np.float32)
-    case = Case("Conv", [x, w], {"pads": [1, 1, 1, 1]}, (1,), choose=Forced(algorithm))
-    want = reference.conv(x, w, None, pads=[1, 1, 1, 1])
-    error = np.abs(case.run()[0] - want).max() / want.std()
-    assert error < FORWARD[algorithm]
-    case.choose = Forced("implicit-gemm")
-    assert error <= TIMES_DIRECT[algorithm] * np.abs(case.run()[0] - want).max() / want.std()
-
-
-@pytest.mark.parametrize(("algorithm", "bound"), [("winograd2", 4e-6), ("winograd4", 2e-5), ("implicit-gemm", 8e-6)])
-def test_errors_of_gradients_stay_within_their_bounds(algorithm: str, bound: float) -> None:
-    """64 to 64 channels, 512 tiles of 4x4, against the direct sums in float64."""
-    rng = np.random.default_rng(3)
-    x = rng.standard_normal((2, 64, 64, 64)).astype(np.float32)
-    w = (rng.standard_normal((64, 64, 3, 3)) / 24).astype(np.float32)
-    dy = rng.standard_normal((2, 64, 64, 64)).astype(np.float32)
-    case = Case("Conv", [x, w], {"pads": [1, 1, 1, 1]}, (1,), choose=Forced(algorithm))
-    _, found = case.run_training([dy], (0, 1))
-    for got, want in zip(found, reference.conv_backward(dy, x, w, pads=[1, 1, 1, 1]), strict=False):
-        assert np.abs(got - want).max() / want.std() < bound
 
 
 @pytest.mark.parametrize("n", [4, 6])
