@@ -1,4 +1,4 @@
-"""Convolutions by Winograd's algorithm: forward and both gradients against the oracle (their errors: test_accuracy.py)."""
+"""Convolutions by Winograd's algorithm against the oracle, every direction (their errors: test_accuracy.py)."""
 
 from __future__ import annotations
 
