@@ -82,6 +82,7 @@ def prepare(
     """
     found: list[Prepared] = []
     made: list[tuple[Prepared, list[Buffer]]] = []
+    again: list[tuple[Prepared, list[Buffer]]] = []
     for sources, calls in _groups(nodes):
         outputs = list({id(b): b for c in calls for b in c.buffers() if b.kind == "arena" and id(b) in read}.values())
         key = _description(calls, weights, {id(b) for b in outputs})
@@ -90,10 +91,12 @@ def prepare(
             known = shared[key] = _prepared(sources, calls, weights, outputs, load)
             made.append((known, outputs))
         else:
-            for buffer, array in zip(outputs, known.lasting, strict=True):
-                buffer.array = array
+            again.append((known, outputs))
         found.append(known)
     _give_memory(made)
+    for known, outputs in again:  # only now: one plan may do the same twice, and has no memory for it before
+        for buffer, array in zip(outputs, known.lasting, strict=True):
+            buffer.array = array
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 from guards import run_guarded
 from networks import assert_close, batch, onnxruntime_run, proto, small_resnet, stir
 from numba.core.dispatcher import Dispatcher
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import nbcnn
 from nbcnn import executor
@@ -215,3 +215,14 @@ def test_plans_of_a_model_share_what_they_make_of_weights() -> None:
     del first
     model._plans.popitem(last=False)
     assert_close(model(x), wanted, 1e-4)
+
+
+def test_one_plan_may_prepare_the_same_twice() -> None:
+    """Two equal weights that the file computes from nothing, as in onnx's light models."""
+    shape, value = np.array([3, 3, 3, 3]), numpy_helper.from_array(np.full(1, 0.01, np.float32))
+    nodes = [helper.make_node("ConstantOfShape", ["s"], [name], value=value) for name in ("v", "w")]
+    nodes.append(helper.make_node("Conv", ["x", "v"], ["h"], pads=[1, 1, 1, 1]))
+    nodes.append(helper.make_node("Conv", ["h", "w"], ["y"], pads=[1, 1, 1, 1]))
+    source = proto(nodes, {"x": [1, 3, 8, 8]}, {"y": [1, 3, 8, 8]}, {"s": shape}, opset=13)
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    assert_close(nbcnn.load(source)(x), onnxruntime_run(source, {"x": x})[0])
