@@ -90,7 +90,7 @@ def _print_layers(part: Report, top: int) -> None:
     if rest:
         ms, share = sum(row["ms"] for row in rest), sum(row["time_share"] for row in rest)
         theirs = [number(sum(row["peer_ms"] or 0.0 for row in rest))] if beside else []
-        shown.append([f"{len(rest)} others", "", "", "", number(ms), f"{share:.1%}", "", "", "", *theirs])
+        shown.append([f"{len(rest)} more", "", "", "", number(ms), f"{share:.1%}", "", "", "", *theirs])
     shown.append(["outside of nodes", "", "", "", number(part["outside_ms"]), *[""] * (len(numbers) - 1)])
     table(["layer", "op", "output", "algorithm", *numbers], shown, right=numbers)
 

@@ -4,7 +4,7 @@ fused into it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from nbcnn.graph import Graph, Node
 
@@ -15,13 +15,25 @@ def owned_parts(nodes: Iterable[Node], source: Graph) -> list[list[Node]]:
     """For each node of a plan, the nodes of the source graph that it computes, in the source's order.
 
     A plan's node writes the value that the last of its parts wrote; from there back, all that writes into no other plan
-    node's value is its own. Empty for nodes that the file does not have, such as gradients.
+    node's value is its own, but for what rests on constants alone. Empty for nodes that the file does not have, such
+    as gradients.
     """
     nodes = list(nodes)
-    producers, order = source.producers(), {id(node): index for index, node in enumerate(source.nodes)}
+    order = {id(node): index for index, node in enumerate(source.nodes)}
+    producers = {name: node for node in _fed(source) for name in node.outputs if name}
     written = {name for node in nodes for name in node.outputs if name}
     taken: set[int] = set()
     return [sorted(_parts(node, producers, written, taken), key=lambda part: order[id(part)]) for node in nodes]
+
+
+def _fed(source: Graph) -> Iterator[Node]:
+    """The nodes that depend on an input."""
+    known = {value.name for value in source.inputs} - source.initializers.keys()
+    for node in source.nodes:
+        if not known.isdisjoint(node.inputs):
+            known.update(node.outputs)
+            known.discard("")
+            yield node
 
 
 def _parts(node: Node, producers: dict[str, Node], written: set[str], taken: set[int]) -> list[Node]:

@@ -10,7 +10,7 @@ from networks import small_resnet
 
 from nbcnn.api import load
 from nbcnn.executor import execute, recording
-from nbcnn.graph import Graph, Node
+from nbcnn.graph import Graph, Node, Value
 from nbcnn.model import Model
 from nbcnn.report.layers import layer_rows, outside_ms, parts_of, phases, put_beside
 from nbcnn.report.matching import match_nodes
@@ -83,12 +83,14 @@ def test_phases_of_a_training_step() -> None:
 
 def test_owned_parts_of_fused_nodes() -> None:
     source = Graph(
+        inputs=[Value("x")],
         nodes=[
+            Node("ConstantOfShape", ["shape"], ["w"], name="constant"),
             Node("Conv", ["x", "w"], ["c"], name="conv"),
             Node("Relu", ["c"], ["r"], name="relu"),
             Node("Conv", ["r", "v"], ["d"], name="second"),
             Node("Add", ["d", "r"], ["y"], name="add"),
-        ]
+        ],
     )
     plan = [Node("ToLayout", ["x"], ["x.last"]), Node("Conv", ["x.last"], ["r"]), Node("Conv", ["r", "", "r"], ["y"])]
     names = [[part.name for part in parts] for parts in owned_parts(plan, source)]
