@@ -14,6 +14,7 @@ BENCHMARKS = {
     "kernels": "convolutions, layer by layer, against the multiply-add ceiling",
     "algorithms": "every algorithm of 3x3 convolutions, and the cost model that chooses among them",
     "memory": "resident memory beside onnxruntime, and of training steps beside PyTorch",
+    "firstrun": "the first run on a machine, with nothing compiled, and the next one",
     "overhead": "what an engine takes besides its kernels: Python, idle threads, a second process",
     "results": "known results of real networks on real data",
     "mnist": "the lecture's LeNet and MLP on MNIST",

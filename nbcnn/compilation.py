@@ -15,8 +15,9 @@ from nbcnn.threads import get_num_threads
 
 if TYPE_CHECKING:
     from nbcnn.binder import Call
+    from nbcnn.kernels.cpu.ahead import Job
 
-__all__ = ["Compilation", "compile_ahead", "watch_compilation"]
+__all__ = ["Compilation", "compile_ahead", "lacking", "watch_compilation"]
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,21 @@ def watch_compilation(watcher: Watcher) -> Iterator[None]:
         _watcher.reset(token)
 
 
+def lacking(calls: Iterable[Call]) -> list[Job]:
+    """What has to be compiled before these calls can be made."""
+    from nbcnn.kernels.cpu.ahead import missing
+
+    return missing((call.kernel, [_stand_in(a) for a in call.args]) for call in calls)
+
+
 def compile_ahead(calls: Iterable[Call]) -> int:
     """Compile what these calls need and the disk does not have, in as many processes as there are threads; returns how
     many kernels that was.
     """
-    from nbcnn.kernels.cpu.ahead import compile_all, missing
+    from nbcnn.kernels.cpu.ahead import compile_all
     from nbcnn.kernels.cpu.cache import is_writable
 
-    jobs = missing((call.kernel, [_stand_in(a) for a in call.args]) for call in calls)
+    jobs = lacking(calls)
     if not jobs:
         return 0
     watcher, kept = _watcher.get(), is_writable()

@@ -1,0 +1,20 @@
+"""The first run's benchmark, on a network of one layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.firstrun import COMMAND, Work, cells, measure
+from nbcnn.onnx_io import write_model
+from nbcnn.zoo import graph_of
+
+
+def test_cold_and_warm(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.onnx"
+    write_model(graph_of("mlp", sizes=(6, 3)), path)
+    row = measure(Work("warmup", ["-c", COMMAND, "warmup", str(path)], 5.0, ["infer", str(path)]), tmp_path, 1, 1)
+    ((cold,), (warm,)) = row["cold"], row["warm"]
+    compiled = sum(kernel["seconds"] for kernel in row["kernels"])
+    assert compiled > 0 and all(kernel["functions"] > 0 for kernel in row["kernels"])
+    assert cold["processor"] > warm["processor"] + compiled / 4
+    assert cells(row)[3::3] == [5.0, 2.0] and cells(row)[-1] == len(row["kernels"])
