@@ -31,14 +31,16 @@ def parts_of(found: Profile, source: Graph) -> list[list[Node]]:
     return [mine[id(node)] for node in found.nodes]
 
 
-def layer_rows(found: Profile, parts: Sequence[Sequence[Node]], roofline: Roofline | None) -> list[dict[str, Any]]:
+def layer_rows(
+    found: Profile, parts: Sequence[Sequence[Node]], roofline: Roofline | None, source: Graph
+) -> list[dict[str, Any]]:
     """The rows of a report, in the order in which the nodes run.
 
     parts: those of parts_of. Of each row: name, op, the operators that were fused into it, phase, shape of its output
     in ONNX order, algorithm, kernels, ms (median), quartiles_ms, share of all nodes' time, flops, bytes, gflops,
     gbytes, and, where a roofline is known, least_ms, roofline (least over measured time) and bound.
     """
-    values = found.plan.graph.values
+    values, weights = found.plan.graph.values, _weight_readers(source)
     quartiles = np.quantile(found.node_seconds(), (0.25, 0.5, 0.75), axis=0)
     whole = float(quartiles[1].sum()) or 1.0
     rows = []
@@ -46,7 +48,7 @@ def layer_rows(found: Profile, parts: Sequence[Sequence[Node]], roofline: Roofli
     for node, mine, phase, (low, middle, high) in columns:
         done, seconds = work(node, values), max(middle, 1e-9)
         row: dict[str, Any] = {
-            "name": _name(node, mine),
+            "name": _name(node, mine, weights),
             "op": node.op,
             "fused": _fused(node, mine),
             "group": group_of(node.op),
@@ -112,11 +114,26 @@ def outside_ms(found: Profile) -> float:
     return max(0.0, float(np.median(found.call_seconds() - found.node_seconds().sum(axis=1))) * 1e3)
 
 
-def _name(node: Node, parts: Sequence[Node]) -> str:
-    """The name in the file, or that of the result."""
+def _weight_readers(source: Graph) -> dict[str, Node]:
+    """Weight -> the node of the file that reads it, for weights that one node alone reads."""
+    readers = source.consumers()
+    return {name: readers[name][0] for name in source.initializers if len(readers.get(name, ())) == 1}
+
+
+def _name(node: Node, parts: Sequence[Node], weights: Mapping[str, Node]) -> str:
+    """The name in the file; for a gradient, that of the layer whose weight it reads or makes; else that of the result.
+
+    What is made of a weight is named after it: "conv1.weight.grad", "conv1.weight.panels".
+    """
     for part in parts:
         if part.op == node.op and part.name:
             return part.name
+    if not parts and not node.attrs.get("effect"):
+        for name in filter(None, (*node.inputs, *node.outputs)):
+            while name not in weights and "." in name:
+                name = name.rpartition(".")[0]
+            if name in weights and weights[name].name:
+                return weights[name].name
     return node.name or next(iter(filter(None, (*node.outputs, *node.inputs))), node.op)
 
 

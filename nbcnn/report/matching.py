@@ -16,7 +16,7 @@ from nbcnn.report.profile import PeerNode
 
 __all__ = ["match_nodes"]
 
-ENDINGS = re.compile(r"(_nchwc|_token_\d+|_fused|_transformed)+$")
+ENDING = re.compile(r"(_nchwc|_token_\d+|_fused|_transformed|_bn|_mul)$")
 BEGINNINGS = re.compile(r"^(fused |InsertedPrecisionFreeCast_)+")
 FUSED = "Fused"
 
@@ -53,10 +53,15 @@ def _shape(node: Node, source: Graph, shapes: Mapping[str, Sequence[int]]) -> tu
 
 
 def _node(peer: PeerNode, named: dict[str, Node], producers: dict[str, Node], nodes: list[Node]) -> Node | None:
-    for name in (peer.name, ENDINGS.sub("", BEGINNINGS.sub("", peer.name))):
+    name = peer.name
+    while True:
         node = named.get(name) or producers.get(name)
         if node is not None:
             return node
+        shorter = ENDING.sub("", BEGINNINGS.sub("", name))
+        if shorter == name:
+            break
+        name = shorter
     inside = 0 <= peer.index < len(nodes)
     if inside and nodes[peer.index].op == peer.op and peer.name == f"{peer.op}_{peer.index}":
         return nodes[peer.index]

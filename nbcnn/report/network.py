@@ -161,7 +161,7 @@ class _Inference:
         mine = profile(lambda: self.model.run(None, self.feeds), 0.2 * self.request.seconds)
         theirs = self._profile_peer(len(mine.calls))
         parts = parts_of(mine, self.model.graph)
-        rows = layer_rows(mine, parts, self.roofline)
+        rows = layer_rows(mine, parts, self.roofline, self.model.graph)
         peer_nodes = put_beside(rows, parts, theirs, self.model.graph, _shapes(mine.plan)) if theirs else []
         tracks[OURS]["inference"] = track(mine, rows, "run")
         if theirs:
@@ -244,7 +244,7 @@ def _training(
     found = compare([Side(OURS, step)], request.blocks(1))
     tell("profiling each node of a training step")
     mine = profile(step, 0.2 * request.seconds)
-    rows = layer_rows(mine, parts_of(mine, model.graph), roofline)
+    rows = layer_rows(mine, parts_of(mine, model.graph), roofline, model.graph)
     tracks[OURS]["training"] = track(mine, rows, "step")
     return {
         "first_run_s": first,

@@ -52,7 +52,7 @@ def test_a_recording_ends_with_its_block(found: tuple[Model, Profile]) -> None:
 
 def test_rows_hold_what_was_measured(found: tuple[Model, Profile]) -> None:
     model, mine = found
-    rows = layer_rows(mine, parts_of(mine, model.graph), Roofline(100.0, 20.0))
+    rows = layer_rows(mine, parts_of(mine, model.graph), Roofline(100.0, 20.0), model.graph)
     assert sum(row["time_share"] for row in rows) == pytest.approx(1)
     for row in rows:
         low, high = row["quartiles_ms"]
@@ -65,7 +65,7 @@ def test_rows_hold_what_was_measured(found: tuple[Model, Profile]) -> None:
 def test_rows_name_layers_as_the_file_does(found: tuple[Model, Profile]) -> None:
     """Batch norms, residual sums and activations belong to the convolution before them."""
     model, mine = found
-    rows = layer_rows(mine, parts_of(mine, model.graph), None)
+    rows = layer_rows(mine, parts_of(mine, model.graph), None, model.graph)
     convolutions = {node.name for node in model.graph.nodes if node.op == "Conv"}
     assert convolutions <= {row["name"] for row in rows}
     first = next(row for row in rows if row["name"] == model.graph.nodes[0].name)
@@ -79,6 +79,19 @@ def test_phases_of_a_training_step() -> None:
     assert names.count("loss") == 1
     assert set(names[: names.index("loss")]) == {"forward"}
     assert set(names[names.index("loss") + 1 :]) == {"backward", "update"}
+
+
+def test_gradients_are_named_after_their_layers() -> None:
+    model = Model(small_resnet())
+    step = RandomStep(model, {"input": X})
+    step()
+    mine = profile(step, seconds=0.0)
+    rows = layer_rows(mine, parts_of(mine, model.graph), None, model.graph)
+    layers = {node.name for node in model.graph.nodes if node.op == "Conv"}
+    for op in ("ConvInputGrad", "ConvWeightGrad"):
+        named = {row["name"] for row in rows if row["op"] == op}
+        assert named and named <= layers
+    assert sum(row["op"] == "ConvWeightGrad" for row in rows) == len(layers)
 
 
 def test_owned_parts_of_fused_nodes() -> None:
@@ -103,13 +116,14 @@ def test_names_of_onnxruntime() -> None:
     theirs = [
         PeerNode("r_nchwc", "Conv", 9, ()),
         PeerNode("InsertedPrecisionFreeCast_r_nchwc", "Conv", 9, ()),
+        PeerNode("r_bn_nchwc", "Conv", 9, ()),
         PeerNode("Relu_1", "Relu", 1, ()),
         PeerNode("pool_1", "MaxPool", 2, ()),
         PeerNode("pool_1_nchwc", "MaxPool", 7, ()),
         PeerNode("ReorderOutput_token_1", "ReorderOutput", 8, ()),
         PeerNode("Relu_0", "Relu", 0, ()),
     ]
-    assert match_nodes(theirs, source) == [nodes[1], nodes[1], nodes[1], nodes[2], nodes[2], None, None]
+    assert match_nodes(theirs, source) == [nodes[1]] * 4 + [nodes[2], nodes[2], None, None]
 
 
 def test_fused_nodes_without_a_name_are_known_by_their_shape() -> None:
@@ -128,7 +142,7 @@ def test_both_profiles_side_by_side(resnet_file: Path) -> None:
     theirs = profile_peer(resnet_file, {"input": X}, threads=1, calls=3)
     mine = profile(lambda: model(X), seconds=0.0)
     parts = parts_of(mine, model.graph)
-    rows = layer_rows(mine, parts, None)
+    rows = layer_rows(mine, parts, None, model.graph)
     nodes = put_beside(rows, parts, theirs, model.graph, {})
     assert len(theirs.runs) == 3 and all(len(node.spans) == 3 for node in theirs.nodes)
     assert all(node["row"] is not None for node in nodes if node["op"] in ("Conv", "FusedConv"))
