@@ -49,7 +49,8 @@ def _figures(part: Report, sides: Sequence[str]) -> Iterator[list[str]]:
     yield ["samples/s", *(number(part["samples_per_s"] * ours / t["median_ms"]) for t in timings)]
     resident = part["memory"]["resident"]
     if resident:
-        yield ["memory added", *(mebibytes(found["added"]) if found else "" for found in resident.values())]
+        yield ["memory added", *(mebibytes(found["added"]) for found in resident.values())]
+        yield ["peak on the way", *(mebibytes(found["peak"]) for found in resident.values())]
 
 
 def _remarks(part: Report) -> Iterator[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nbcnn.api import load
-from nbcnn.errors import ModelError
+from nbcnn.errors import ModelError, NbcnnError
 from nbcnn.graph import is_float
 from nbcnn.model import Model
 from nbcnn.plan import Plan
@@ -166,9 +166,7 @@ class _Inference:
         tracks[OURS]["inference"] = track(mine, rows, "run")
         if theirs:
             tracks[THEIRS] = {"inference": peer_track(theirs, "run")}
-        memory = _memory(self.request, mine.plan, self.feeds, OURS, self.tell)
-        if self.peer is not None and memory["resident"] is not None:
-            memory["resident"] |= _resident(self.request, self.feeds, THEIRS)
+        sides = [OURS, THEIRS] if self.peer is not None else [OURS]
         return {
             "first_run_s": first,
             **_timings(found, mine, rows, self.roofline, self.feeds),
@@ -179,7 +177,7 @@ class _Inference:
             "differences": self.differences,
             "layers": rows,
             "peer_nodes": peer_nodes,
-            "memory": memory,
+            "memory": _memory(self.request, mine.plan, self.feeds, sides, self.tell),
         }
 
     def _open_peer(self, outputs: list[np.ndarray]) -> None:
@@ -254,7 +252,7 @@ def _training(
         "peer": None,
         "ratio": None,
         "layers": rows,
-        "memory": _memory(request, mine.plan, feeds, "training", tell),
+        "memory": _memory(request, mine.plan, feeds, ["training"], tell),
     }
 
 
@@ -278,15 +276,18 @@ def _timings(
     }
 
 
-def _memory(request: Request, plan: Plan, feeds: Feeds, side: str, tell: Tell) -> dict[str, Any]:
+def _memory(request: Request, plan: Plan, feeds: Feeds, sides: Sequence[str], tell: Tell) -> dict[str, Any]:
     """planned: the arena and what the plan keeps of prepared weights. resident: measured in processes of their own, by
-    side; None elsewhere than on Linux.
+    side; None where that is not possible, for which `resident_missing` has the reason.
     """
-    tell("measuring memory in a process of its own")
-    resident = _resident(request, feeds, side)
-    planned = {"arena_bytes": plan.arena_bytes, "held_bytes": plan.held_bytes}
-    return {**planned, "resident": resident if any(resident.values()) else None}
-
-
-def _resident(request: Request, feeds: Feeds, side: str) -> dict[str, dict[str, int] | None]:
-    return {side: measure_apart(side, request.path, request.threads, feeds, exact=request.exact)}
+    tell("measuring memory in processes of their own")
+    found: dict[str, Any] = {"arena_bytes": plan.arena_bytes, "held_bytes": plan.held_bytes, "resident": None}
+    try:
+        resident = {
+            side: measure_apart(side, request.path, request.threads, feeds, exact=request.exact) for side in sides
+        }
+    except NbcnnError as error:
+        return found | {"resident_missing": str(error)}
+    if None in resident.values():
+        return found | {"resident_missing": "it is read from /proc, which this system does not have"}
+    return found | {"resident": resident}

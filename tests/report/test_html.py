@@ -199,12 +199,13 @@ def test_the_page_of_a_network_alone_and_unmeasured(report: dict[str, Any]) -> N
     del part["timings"]["onnxruntime"]
     part |= {"peer": None, "ratio": None, "ratio_blocks": None, "peer_missing": "it is not installed", "share": None}
     part |= {"roofline": None, "differences": [], "peer_nodes": []}
-    part["memory"]["resident"] = None
+    part["memory"] |= {"resident": None, "resident_missing": "no such system"}
     for row in part["layers"]:
         for key in ("peer_ms", "least_ms", "roofline", "bound"):
             del row[key]
     found = parsed(network_page(bare))
     texts = " ".join(found.texts)
+    assert "no such system" in texts
     assert "it is not installed" in texts and "Roofline" not in texts
 
 

@@ -12,7 +12,7 @@ import pytest
 from networks import small_resnet
 from onnx import helper
 
-from nbcnn.errors import InputError, ModelError
+from nbcnn.errors import InputError, ModelError, NbcnnError
 from nbcnn.model import Model
 from nbcnn.onnx_io import write_model
 from nbcnn.report import network
@@ -53,12 +53,23 @@ def test_multiply_adds_are_those_of_the_summary(report: dict[str, Any], resnet_f
     assert counted == 2 * products
 
 
+def test_memory_that_cannot_be_measured_is_no_reason_to_fail(
+    resnet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise NbcnnError("out of luck")
+
+    monkeypatch.setattr(network, "measure_apart", fail)
+    memory = quick(resnet_file, peer=False)["inference"]["memory"]
+    assert memory["resident"] is None and memory["resident_missing"] == "out of luck" and memory["arena_bytes"] > 0
+
+
 def test_resident_memory_of_both_sides(report: dict[str, Any]) -> None:
     resident = report["inference"]["memory"]["resident"]
     if resident is None:
         pytest.skip("resident memory is read from /proc, which only Linux has")
     assert set(resident) == {"nbcnn", "onnxruntime"}
-    assert all(found["before"] > 0 for found in resident.values())
+    assert all(found["before"] > 0 and found["peak"] >= 0 for found in resident.values())
     assert set(report["training"]["memory"]["resident"]) == {"training"}
 
 

@@ -189,8 +189,8 @@ def _memory(part: Report) -> Markup:
         f"{mebibytes(memory['held_bytes'])} of weights prepared for the kernels."
     )
     if not memory["resident"]:
-        return section("Memory", planned, "Resident memory is read from /proc, which this system does not have.")
-    rows = []
+        return section("Memory", planned, f"Resident memory was not measured: {memory['resident_missing']}.")
+    rows, peaks = [], []
     for side, found in memory["resident"].items():
         class_ = "peer" if side == THEIRS else "ours"
         spare = max(found["added"] - found["needed"], 0)
@@ -199,8 +199,10 @@ def _memory(part: Report) -> Markup:
             Part("free", spare / 2**20, f"{class_} hatched", f"free, but not given back: {mebibytes(spare)}"),
         ]
         rows.append((OURS if side == "training" else side, pieces, mebibytes(found["added"])))
+        peaks.append(f"{mebibytes(found['peak'])} ({OURS if side == 'training' else side})")
     caption = (
         "Anonymous resident memory that loading and three calls add to a process in which everything was compiled and "
-        "loaded before. The pale end is memory that the process has freed but not given back to the system."
+        "loaded before. The pale end is memory that the process has freed but not given back to the system. The peak "
+        f"on the way, pages of files among it: {', '.join(peaks)}."
     )
     return section("Memory", planned, figure(stacked(rows, "MiB", "Memory of each side"), caption))
