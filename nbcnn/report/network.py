@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from nbcnn.api import load
-from nbcnn.errors import ModelError, NbcnnError
+from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
 from nbcnn.graph import is_float
 from nbcnn.model import Model
 from nbcnn.plan import Plan
 from nbcnn.report.agreement import TOLERANCE, agree
+from nbcnn.report.check import check
 from nbcnn.report.layers import layer_rows, outside_ms, parts_of, put_beside
 from nbcnn.report.machine import describe
 from nbcnn.report.peer import session
@@ -86,6 +87,8 @@ def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[d
         raise ModelError(f"{request.path}: this network takes no input, so that there is nothing to run it on")
     shapes = input_shapes(model.graph, request.batch, request.shapes, request.dims)
     feeds = _feeds(model, shapes, request.seed)
+    if request.train:
+        _need_training(request, model, shapes)
     tell("measuring what this machine can do")
     machine = describe(request.threads, quick=request.quick)
     roofline = Roofline.of(machine)
@@ -110,6 +113,15 @@ def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[d
     if request.train:
         report["training"] = _training(request, model, feeds, roofline, tracks, tell)
     return report, tracks
+
+
+def _need_training(request: Request, model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise UnsupportedError, before anything is timed, for a network that cannot be trained as a whole."""
+    found = check(model, shapes)
+    if found.runs and not found.trains:
+        reasons = [f"{node.node}: {node.reason}" for node in found.nodes if node.trains is False]
+        reason = next(iter(reasons), "it has no weights that training would change")
+        raise UnsupportedError(f"{request.path}: cannot be trained: {reason}")
 
 
 def _feeds(model: Model, shapes: Mapping[str, tuple[int, ...]], seed: int) -> Feeds:
@@ -193,10 +205,11 @@ class _Inference:
             peer = session(self.request.path, self.request.threads)
             theirs = peer.run(None, dict(self.feeds))
         except ModelError as error:
-            self.missing = str(error)
+            self.missing = _without_folder(str(error), self.request.path)
             return
         except Exception as error:  # onnxruntime's own classes are no part of its interface
-            self.missing = f"it does not run these inputs: {' '.join(str(error).split())}"
+            said = _without_folder(" ".join(str(error).split()), self.request.path)
+            self.missing = f"it does not run these inputs: {said}"
             return
         for name, our, their in zip(self.model.graph.output_names(), outputs, theirs, strict=True):
             self.differences.append({"output": name, **_difference(name, our, np.asarray(their))})
@@ -208,6 +221,11 @@ class _Inference:
 
     def _profile_peer(self, calls: int) -> PeerProfile | None:
         return profile_peer(self.request.path, self.feeds, self.request.threads, calls) if self.peer else None
+
+
+def _without_folder(text: str, path: Path) -> str:
+    """What onnxruntime says, without where the file lies: a report tells nothing of that."""
+    return text.replace(str(path.resolve()), path.name).replace(str(path), path.name)
 
 
 def _shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
@@ -287,7 +305,7 @@ def _memory(request: Request, plan: Plan, feeds: Feeds, sides: Sequence[str], te
             side: measure_apart(side, request.path, request.threads, feeds, exact=request.exact) for side in sides
         }
     except NbcnnError as error:
-        return found | {"resident_missing": str(error)}
+        return found | {"resident_missing": _without_folder(str(error), request.path)}
     if None in resident.values():
         return found | {"resident_missing": "it is read from /proc, which this system does not have"}
     return found | {"resident": resident}

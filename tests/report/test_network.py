@@ -12,11 +12,12 @@ import pytest
 from networks import small_resnet
 from onnx import helper
 
-from nbcnn.errors import InputError, ModelError, NbcnnError
+from nbcnn.errors import InputError, ModelError, NbcnnError, UnsupportedError
 from nbcnn.model import Model
 from nbcnn.onnx_io import write_model
 from nbcnn.report import network
 from nbcnn.report.agreement import Disagreement
+from nbcnn.report.html.network import network_page
 from nbcnn.report.network import Request, measure_network
 from nbcnn.report.write import as_json
 
@@ -150,6 +151,27 @@ def test_a_network_without_inputs(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
     with pytest.raises(ModelError, match=r"m\.onnx: this network takes no input"):
         quick(tmp_path / "m.onnx")
+
+
+def flat(path: Path) -> Path:
+    """A network that computes nothing: (N, 3, 4) -> (N, 12)."""
+    ports = [
+        helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in (("x", ["N", 3, 4]), ("y", ["N", 12]))
+    ]
+    graph = helper.make_graph([helper.make_node("Flatten", ["x"], ["y"])], "g", ports[:1], ports[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_a_network_that_computes_nothing(tmp_path: Path) -> None:
+    found = quick(flat(tmp_path / "flat.onnx"))
+    assert found["inference"]["layers"] == [] and found["inference"]["flops"] == 0
+    assert "computes nothing" in network_page(found)
+
+
+def test_what_cannot_be_trained_is_said_before_anything_is_timed(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"flat\.onnx: cannot be trained: it has no weights"):
+        quick(flat(tmp_path / "flat.onnx"), train=True)
 
 
 def test_dimensions_by_name(resnet_file: Path) -> None:

@@ -62,6 +62,9 @@ def _direction(part: Report, what: str, roofline: Roofline | None) -> list[Marku
     """The sections of inference or of training."""
     found = [tiles(_tiles(part, what))]
     found.append(_beside(part, what))
+    if not part["layers"]:
+        nothing = "This network computes nothing: its outputs are its inputs, seen in another shape."
+        return [*found, section("Where the time goes", nothing), _memory(part)]
     found.append(_time(part, what, roofline))
     if roofline is not None:
         keys = group_legend([kind_of(row) for row in part["layers"] if row["flops"]])
