@@ -45,7 +45,8 @@ def _columns(code, x, y, rows, pitch):
     """y = the reduction of `rows` lines as long as y, which lie `pitch` elements apart in x."""
     count = y.size
     if code in (MAX, MIN):
-        y[:] = x[:count]
+        for i in range(count):  # not y[:] = x, whose check of the shapes takes a second to compile
+            y[i] = x[i]
         for row in range(1, rows):
             line = x[row * pitch : row * pitch + count]
             for i in range(count):
