@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbcnn.filemap import fresh
+from nbcnn.memory import aligned_array
 
 __all__ = ["Parameter", "Storage"]
 
@@ -106,10 +107,13 @@ class Parameter:
         if self.storage is not None:
             return self.storage.unpack(self.data).reshape(self.shape)
         held = self._master is not None
-        copy = self.data.reshape(self.shape).copy()
+        copy = aligned_array(
+            self.size, self.dtype
+        )  # which goes back to the system, as a run of copies on a heap does not
+        copy[:] = self.data
         if not held:
             self.release()
-        return copy
+        return copy.reshape(self.shape)
 
     @value.setter
     def value(self, array: np.ndarray) -> None:

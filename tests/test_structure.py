@@ -17,7 +17,7 @@ OPEN_TO = {
     "memory": set(),
     "filemap": {"errors", "memory"},
     "geometry": {"errors"},
-    "ops": {"binder", "errors", "graph", "geometry", "kernels", "ops", "parameter"},
+    "ops": {"binder", "errors", "graph", "geometry", "kernels", "memory", "ops", "parameter"},
     "onnx_io": {"errors", "filemap", "graph", "geometry", "ops", "onnx_io"},
     "kernels": {"kernels"},
 }

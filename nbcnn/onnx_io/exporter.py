@@ -36,7 +36,8 @@ def to_proto(graph: Graph) -> ModelProto:
     return model_proto(graph, fill)
 
 
-def model_proto(graph: Graph, store: Store) -> ModelProto:
+def model_proto(graph: Graph, store: Store, weights: Store | None = None) -> ModelProto:
+    """store: for all tensors; weights: for the initializers of the graph itself, in order."""
     model = ModelProto()
     if isinstance(graph.origin, ModelProto):
         model.CopyFrom(graph.origin)
@@ -46,7 +47,7 @@ def model_proto(graph: Graph, store: Store) -> ModelProto:
         sign(model, graph)
     write_opset(model, graph.opset)
     write_metadata(model, graph.metadata)
-    write_graph(model.graph, graph, origin, store, listed=model.ir_version < LISTED_BEFORE_IR)
+    write_graph(model.graph, graph, origin, store, weights, listed=model.ir_version < LISTED_BEFORE_IR)
     return model
 
 
@@ -93,7 +94,14 @@ def sub_graph(graph: Graph, store: Store) -> GraphProto:
     return proto
 
 
-def write_graph(proto: GraphProto, graph: Graph, origin: GraphProto | None, store: Store, listed: bool = False) -> None:
+def write_graph(
+    proto: GraphProto,
+    graph: Graph,
+    origin: GraphProto | None,
+    store: Store,
+    weights: Store | None = None,
+    listed: bool = False,
+) -> None:
     """Write a graph into `proto`. listed: initializers that the file does not know are to be listed as inputs too."""
     if origin is not None:
         proto.CopyFrom(origin)
@@ -103,7 +111,7 @@ def write_graph(proto: GraphProto, graph: Graph, origin: GraphProto | None, stor
     before = GraphProto() if origin is None else origin
     gone = names_of(before) - names_in(graph)
     rewrite(proto.node, (node_proto(node, store) for node in graph.nodes))
-    write_initializers(proto, before, graph, store)
+    write_initializers(proto, before, graph, weights or store)
     rewrite(proto.input, input_infos(before, graph, listed))
     rewrite(proto.output, (value_info(value) for value in graph.outputs))
     rewrite(proto.value_info, inner_infos(before, graph, gone))

@@ -7,7 +7,7 @@ parts of it. Its tensors are cut down to shells, so that no weight is held twice
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from nbcnn.graph import Graph, Node, Value
 from nbcnn.onnx_io.attributes import read_attribute
 from nbcnn.onnx_io.external import ExternalFiles, locate, tensors_of
 from nbcnn.onnx_io.memory import trim_heap
-from nbcnn.onnx_io.sources import Source, open_model, refusal
+from nbcnn.onnx_io.sources import Source, open_model, refusal, refusal_of_file
 from nbcnn.onnx_io.tensors import cut, from_sparse, is_external, read_inline
 from nbcnn.onnx_io.values import read_value
 
@@ -31,10 +31,11 @@ def read_model(source: Source) -> Graph:
     Raises FileError when the file, or a file of weights beside it, is missing or cannot be read, and ModelError when
     it is not ONNX, cut short, or refused by onnx's checker.
     """
-    model, path, weights = open_model(source)
+    opened = open_model(source)
+    model, path, weights = opened
     label = str(path or "the model")
     find_external(model, path)
-    refused = refusal(source) if path is None else refusal_of_file(model, path, weights)
+    refused = refusal(source) if path is None else refusal_of_file(opened)
     if refused:
         raise ModelError(f"{label}: onnx's checker refuses it: {refused}")
     files = ExternalFiles(path)
@@ -56,20 +57,6 @@ def find_external(model: ModelProto, path: Path | None) -> None:
     for tensor in tensors_of(model.graph):
         if is_external(tensor):
             locate(tensor, path)
-
-
-def refusal_of_file(model: ModelProto, path: Path, weights: Container[int]) -> str:
-    """Why onnx's checker refuses a model, whose large weights it need not see: their sizes are known to be right."""
-    if any(is_external(tensor) for tensor in tensors_of(model.graph)):
-        return refusal(path)  # which looks into the folder too
-    shells = [tensor for number, tensor in enumerate(model.graph.initializer) if number in weights]
-    shapes = [tuple(tensor.dims) for tensor in shells]
-    for tensor in shells:
-        tensor.dims[:] = [0]
-    refused = refusal(model)
-    for tensor, shape in zip(shells, shapes, strict=True):
-        tensor.dims[:] = shape
-    return refused
 
 
 def take_payload(tensor: TensorProto, files: ExternalFiles) -> np.ndarray:

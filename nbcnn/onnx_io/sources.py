@@ -13,10 +13,11 @@ from onnx import ModelProto, checker
 
 from nbcnn.errors import FileError, InputError, ModelError
 from nbcnn.filemap import MAPPED, FileMap
+from nbcnn.onnx_io.external import tensors_of
 from nbcnn.onnx_io.tensors import is_external, mappable
 from nbcnn.onnx_io.wire import cut_weights, varint
 
-__all__ = ["Opened", "Source", "check", "open_model", "reason", "refusal"]
+__all__ = ["Opened", "Source", "check", "open_model", "reason", "refusal", "refusal_of_file"]
 
 Source = str | os.PathLike[str] | bytes | ModelProto
 """A model: the path of its file, the file's content, or onnx's own object."""
@@ -123,11 +124,27 @@ def expected_size(content: bytes) -> int:
     return position
 
 
-def check(source: Source, label: str) -> None:
-    """Run onnx's checker; raises ModelError with its reason."""
-    refused = refusal(source)
+def check(path: Path, label: str) -> None:
+    """Run onnx's checker on a file; raises ModelError with its reason."""
+    opened = open_mapped(path)
+    refused = refusal(path) if opened is None else refusal_of_file(opened)
     if refused:
         raise ModelError(f"{label}: onnx's checker refuses it: {refused}")
+
+
+def refusal_of_file(opened: Opened) -> str:
+    """Why onnx's checker refuses a model, whose large weights it need not see: their sizes are known to be right."""
+    model, path, weights = opened
+    if any(is_external(tensor) for tensor in tensors_of(model.graph)):
+        return refusal(path or model)  # by its path, so that it looks into the folder too
+    shells = [tensor for number, tensor in enumerate(model.graph.initializer) if number in weights]
+    shapes = [tuple(tensor.dims) for tensor in shells]
+    for tensor in shells:
+        tensor.dims[:] = [0]
+    refused = refusal(model)
+    for tensor, shape in zip(shells, shapes, strict=True):
+        tensor.dims[:] = shape
+    return refused
 
 
 def refusal(source: Source) -> str:

@@ -7,6 +7,8 @@ field such as `float_data`), so that the same array becomes the same bytes again
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
@@ -22,6 +24,7 @@ __all__ = [
     "fill",
     "from_sparse",
     "is_external",
+    "is_packed",
     "mappable",
     "raw_bytes",
     "read_inline",
@@ -104,8 +107,11 @@ def is_float(dtype: np.dtype) -> bool:
     return dtype.kind == "f" or dtype.name.startswith(("bfloat", "float"))
 
 
-def fill(shell: TensorProto, array: np.ndarray) -> TensorProto:
-    """A TensorProto that holds `array` (any shape), stored as `shell` was; an empty shell stores raw bytes."""
+def fill(shell: TensorProto, array: np.ndarray, encode: Callable[[np.ndarray], bytes] | None = None) -> TensorProto:
+    """A TensorProto that holds `array` (any shape), stored as `shell` was; an empty shell stores raw bytes.
+
+    encode: makes the raw bytes, where there are any.
+    """
     tensor, array = TensorProto(), as_stored(shell, array)
     tensor.CopyFrom(shell)
     typed = next((name for name in TYPED_FIELDS if getattr(shell, name)), None)
@@ -117,7 +123,7 @@ def fill(shell: TensorProto, array: np.ndarray) -> TensorProto:
     elif typed and tensor.data_type == shell.data_type:
         getattr(tensor, typed).extend(getattr(helper.make_tensor("", tensor.data_type, array.shape, array), typed))
     elif array.size or shell.HasField("raw_data") or not shell.data_type:
-        tensor.raw_data = raw_bytes(array)
+        tensor.raw_data = (encode or raw_bytes)(array)
     return tensor
 
 
@@ -130,3 +136,8 @@ def describe(tensor: TensorProto, array: np.ndarray) -> None:
 def raw_bytes(array: np.ndarray) -> bytes:
     """The elements in ONNX's raw order: row-major, little-endian, small types packed."""
     return numpy_helper.from_array(np.ascontiguousarray(fresh(array))).raw_data
+
+
+def is_packed(array: np.ndarray) -> bool:
+    """Whether several elements share a byte in a file."""
+    return helper.np_dtype_to_tensor_dtype(array.dtype) in PACKED

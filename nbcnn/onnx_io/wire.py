@@ -1,18 +1,18 @@
-"""Protobuf's wire format, as far as it takes to leave the weights of a model out before protobuf reads it.
+"""Protobuf's wire format, as far as it takes to keep the weights of a model away from protobuf.
 
-Protobuf copies all that it parses. Of a model's large initializers only the place in the file is noted here, and the
-rest, some kilobytes, is what protobuf gets.
+Protobuf copies all that it reads and all that it writes. Of a model's large initializers only the place in the file is
+noted here, and the rest, some kilobytes, is what protobuf gets; when a model is written they are put in again.
 Format: https://protobuf.dev/programming-guides/encoding/; field numbers: onnx/onnx.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from mmap import mmap
 
-__all__ = ["LARGE", "Content", "cut_weights", "varint"]
+__all__ = ["LARGE", "Content", "cut_weights", "put_weights", "varint"]
 
 Content = bytes | mmap
 
@@ -115,6 +115,33 @@ def cut_graph(content: Content, graph: Field, places: dict[int, tuple[int, int]]
     return b"".join(pieces), count
 
 
+def put_weights(head: bytes, lengths: Mapping[int, int]) -> list[bytes | int]:
+    """The inverse of `cut_weights`: the pieces of a ModelProto's bytes, with numbers where raw data belongs.
+
+    lengths: number of the initializer -> bytes of its raw data, which is empty in `head`. A number in the result
+    stands for the raw data of that initializer.
+    """
+    pieces: list[bytes | int] = []
+    count = 0
+    for field in fields(head, 0, len(head)):
+        if field.number != GRAPH:
+            pieces.append(head[field.begin : field.stop])
+            continue
+        inner: list[bytes | int] = []
+        for part in fields(head, field.start, field.stop):
+            number, count = count, count + (part.number == INITIALIZER)
+            if part.number != INITIALIZER or number not in lengths:
+                inner.append(head[part.begin : part.stop])
+                continue
+            place = next(entry for entry in fields(head, part.start, part.stop) if entry.number == RAW_DATA)
+            before = head[part.start : place.begin] + encode_varint(RAW_DATA << 3 | LENGTH)
+            before, behind = before + encode_varint(lengths[number]), head[place.stop : part.stop]
+            inner += [header(INITIALIZER, len(before) + lengths[number] + len(behind)) + before, number, behind]
+        size = sum(lengths[piece] if isinstance(piece, int) else len(piece) for piece in inner)
+        pieces += [header(GRAPH, size), *inner]
+    return pieces
+
+
 def raw_data(content: Content, tensor: Field) -> Field | None:
     """The raw data of a TensorProto, if it is large and there once."""
     known = list(islice(fields(content, tensor.start, tensor.stop), TENSOR_FIELDS + 1))
@@ -126,4 +153,9 @@ def raw_data(content: Content, tensor: Field) -> Field | None:
 
 def message(number: int, value: bytes) -> bytes:
     """A field of wire type LENGTH."""
-    return encode_varint(number << 3 | LENGTH) + encode_varint(len(value)) + value
+    return header(number, len(value)) + value
+
+
+def header(number: int, length: int) -> bytes:
+    """What stands before the value of such a field."""
+    return encode_varint(number << 3 | LENGTH) + encode_varint(length)

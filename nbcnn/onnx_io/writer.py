@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from onnx import TensorProto
 
 from nbcnn.errors import FileError, InputError, ModelError
 from nbcnn.graph import Graph
-from nbcnn.onnx_io.exporter import Store, model_proto
+from nbcnn.onnx_io.exporter import model_proto
 from nbcnn.onnx_io.external import DataFile
 from nbcnn.onnx_io.memory import trim_heap
 from nbcnn.onnx_io.sources import check, reason
-from nbcnn.onnx_io.tensors import fill, is_external
+from nbcnn.onnx_io.tensors import fill, is_external, is_packed, raw_bytes
+from nbcnn.onnx_io.wire import LARGE, put_weights
 
 __all__ = ["write_model"]
 
@@ -50,11 +51,11 @@ def write_model(graph: Graph, path: str | os.PathLike[str], *, external: bool | 
         raise FileError(f"{target}: cannot be written: it is not a file")
     if not target.parent.is_dir():
         raise FileError(f"{target}: cannot be written: there is no folder {target.parent}")
-    content = serialize(graph, chooser(graph, data, external))
+    weights = Weights(chooser(graph, data, external))
+    head = serialize(graph, weights)
     try:
         with staging(target) as folder:
-            write_file(folder / target.name, [content])
-            del content
+            write_file(folder / target.name, weights.chunks(head))
             names = [target.name]
             if data.arrays:
                 write_file(folder / data.location, data.chunks())
@@ -66,24 +67,58 @@ def write_model(graph: Graph, path: str | os.PathLike[str], *, external: bool | 
         raise FileError(f"{target}: cannot be written: {error.strerror or error}; nothing was changed") from error
 
 
-def serialize(graph: Graph, store: Store) -> bytes:
+class Weights:
+    """The graph's own initializers: the large ones that go into the model file are kept from protobuf, and put in when
+    the file is written. store: what becomes of all other tensors.
+    """
+
+    def __init__(self, store: Callable[..., TensorProto]) -> None:
+        self.store = store
+        self.count = 0
+        self.arrays: dict[int, np.ndarray] = {}
+
+    def __call__(self, shell: TensorProto, array: np.ndarray) -> TensorProto:
+        number, self.count = self.count, self.count + 1
+
+        def later(stored: np.ndarray) -> bytes:
+            if is_packed(stored):
+                return raw_bytes(stored)
+            self.arrays[number] = stored
+            return b""
+
+        large = array.nbytes >= LARGE and not array.dtype.hasobject
+        return self.store(shell, array, later if large else None)
+
+    def chunks(self, head: bytes) -> Iterator[bytes]:
+        """The content of the file. head: the model without these arrays."""
+        for piece in put_weights(head, {number: array.nbytes for number, array in self.arrays.items()}):
+            yield raw_bytes(self.arrays[piece]) if isinstance(piece, int) else piece
+
+
+def serialize(graph: Graph, weights: Weights) -> bytes:
+    """The model without the weights that `weights` keeps."""
     try:
-        return model_proto(graph, store).SerializeToString()
+        return model_proto(graph, weights.store, weights).SerializeToString()
     except (EncodeError, ValueError) as error:
         raise ModelError(f"graph {graph.name!r} cannot be written as ONNX: {reason(error)}") from error
 
 
-def chooser(graph: Graph, data: DataFile, external: bool | None) -> Store:
-    """The Store that decides for each tensor whether it goes into the model file or into `data`."""
+def chooser(graph: Graph, data: DataFile, external: bool | None) -> Callable[..., TensorProto]:
+    """The Store that decides for each tensor whether it goes into the model file or into `data`.
+
+    What goes into the model file is encoded by its third argument, where there is one.
+    """
     apart = external
     if external is None:
         origin = graph.origin.graph.initializer if hasattr(graph.origin, "graph") else ()
         had = any(is_external(shell) for shell in origin)
         apart = had or sum(array.nbytes for array in graph.initializers.values()) > PROTOBUF_LIMIT
 
-    def store(shell: TensorProto, array: np.ndarray) -> TensorProto:
+    def store(
+        shell: TensorProto, array: np.ndarray, encode: Callable[[np.ndarray], bytes] | None = None
+    ) -> TensorProto:
         asked = array.nbytes >= SMALL or (external is None and is_external(shell))
-        return data.add(shell, array) if apart and asked and not array.dtype.hasobject else fill(shell, array)
+        return data.add(shell, array) if apart and asked and not array.dtype.hasobject else fill(shell, array, encode)
 
     return store
 

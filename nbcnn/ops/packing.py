@@ -17,6 +17,7 @@ from nbcnn import kernels
 from nbcnn.binder import Binder
 from nbcnn.graph import Node, Value
 from nbcnn.kernels.cpu.tiling import packed_size
+from nbcnn.memory import aligned_array
 from nbcnn.ops.base import Op, Shaped, register
 from nbcnn.parameter import Storage
 
@@ -66,12 +67,12 @@ class Packing:
         return Storage((self,), self.size, self._pack, self._unpack)
 
     def _pack(self, array: np.ndarray) -> np.ndarray:
-        data = np.empty(self.size, array.dtype)
+        data = aligned_array(self.size, array.dtype)
         kernels.load("cpu", "pack_weights")(np.ascontiguousarray(array).reshape(-1), data, self.dims, self.order)
         return data
 
     def _unpack(self, data: np.ndarray) -> np.ndarray:
-        array = np.empty(self.groups * self.channels * self.taps * self.run, data.dtype)
+        array = aligned_array(self.groups * self.channels * self.taps * self.run, data.dtype)
         kernels.load("cpu", "unpack_weights")(data, array, self.dims, self.order)
         return array
 

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nbcnn.errors import ModelError
 from nbcnn.filemap import lies_in_file
-from nbcnn.onnx_io import read_model
-from nbcnn.onnx_io.wire import LARGE, cut_weights
+from nbcnn.onnx_io import read_model, write_model
+from nbcnn.onnx_io.wire import LARGE, cut_weights, put_weights
 
 COUNT = LARGE // 4
 RNG = np.random.default_rng(0)
@@ -146,3 +146,52 @@ def test_truncations_of_a_file_of_large_weights_are_noticed(tmp_path: Path) -> N
         path.write_bytes(content[:size])
         with pytest.raises(ModelError, match=r"m\.onnx: is (cut short|damaged)"):
             read_model(path)
+
+
+# --- putting them in again
+
+
+def join(head: bytes, places: dict[int, tuple[int, int]], content: bytes) -> bytes:
+    pieces = put_weights(head, {number: length for number, (_, length) in places.items()})
+    payloads = {number: content[offset : offset + length] for number, (offset, length) in places.items()}
+    return b"".join(payloads[piece] if isinstance(piece, int) else piece for piece in pieces)
+
+
+def test_what_was_left_out_can_be_put_in_again() -> None:
+    content = model_of(tensors()).SerializeToString()
+    head, places = cut_weights(content)
+    assert len(places) == 4 and len(head) < len(content) - 4 * LARGE
+    assert join(head, places, content) == content
+    only_one = {1: places[1]}
+    assert onnx.ModelProto.FromString(join(head, only_one, content)) == expected(
+        onnx.ModelProto.FromString(content), set(places) - {1}
+    )
+
+
+@pytest.mark.parametrize("as_path", [True, False])
+def test_large_weights_are_written_as_they_were_read(as_path: bool, tmp_path: Path) -> None:
+    packed = helper.make_tensor("four bits", TensorProto.INT4, [4 * LARGE], bytes(2 * LARGE), raw=True)
+    model = model_of([*tensors(), packed])
+    content, path = model.SerializeToString(), tmp_path / "m.onnx"
+    path.write_bytes(content)
+    graph = read_model(path if as_path else content)
+    write_model(graph, path)
+    assert path.read_bytes() == content
+    graph.initializers["large"] = graph.initializers["large"].astype(np.float64) * 2
+    graph.initializers["new"] = np.ones(COUNT, np.float32)
+    write_model(graph, path)
+    saved = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    old = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    assert list(saved) == [*old, "new"] and saved["large"].dtype == np.float32 and saved["new"].sum() == COUNT
+    for name, array in old.items():
+        np.testing.assert_array_equal(saved[name], array * 2 if name == "large" else array, name)
+
+
+def test_a_weight_too_large_for_its_type_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(model_of(tensors()), path)
+    before, graph = path.read_bytes(), read_model(path)
+    graph.initializers["half"] = np.full((2, COUNT), 1e6, np.float32)
+    with pytest.raises(ModelError, match="'half' reaches 1e"):
+        write_model(graph, path)
+    assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["m.onnx"]
