@@ -107,9 +107,7 @@ class Parameter:
         if self.storage is not None:
             return self.storage.unpack(self.data).reshape(self.shape)
         held = self._master is not None
-        copy = aligned_array(
-            self.size, self.dtype
-        )  # which goes back to the system, as a run of copies on a heap does not
+        copy = aligned_array(self.size, self.dtype)
         copy[:] = self.data
         if not held:
             self.release()
