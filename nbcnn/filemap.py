@@ -20,8 +20,10 @@ from nbcnn.memory import aligned_array
 
 __all__ = ["MAPPED", "FileMap", "fresh", "lies_in_file"]
 
-MAPPED = os.name == "posix" and sys.byteorder == "little"
-"""Whether weights stay in their files: Windows replaces no file that is mapped, and ONNX files are little-endian."""
+MAPPED = hasattr(os, "preadv") and sys.byteorder == "little"
+"""Whether weights stay in their files. Windows has no preadv, and replaces no file that is mapped; ONNX files are
+little-endian.
+"""
 
 
 class FileMap(mmap.mmap):
