@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             times = {name: seconds(node, graph, name) for name in NAMES}
             layer = layer_of(node, graph)
             samples.append((layer, times))
-            chosen = pick(layer, args.threads, FITTED)
+            chosen = pick(layer, FITTED)
             rows.append(
                 {
                     "layer": f"{batch}x{channels}x{size}x{size}",
@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
                 }
             )
     print(table(list(rows[0]), [list(row.values()) for row in rows]))
-    better = fit(samples, args.threads)
+    better = fit(samples)
     for what, constants in (("in use", FITTED), ("fitted to these figures", better)):
-        right, cost = judge(samples, args.threads, constants)
+        right, cost = judge(samples, constants)
         print(f"\nconstants {what}: {constants}")
         print(f"the fastest picked {right} of {len(samples)} times; time lost {cost - 1:.1%}")
     finish(args, machine, rows)
@@ -82,22 +82,22 @@ def nodes(batch: int, channels: int, size: int) -> Iterator[tuple[str, Node, Gra
     yield "weight gradient", Node("ConvWeightGrad", ["x", "y"], ["w"], attrs), graph
 
 
-def pick(layer: Layer, threads: int, constants: Constants) -> str:
+def pick(layer: Layer, constants: Constants) -> str:
     """The model's choice."""
-    return min(NAMES, key=lambda name: cycles(layer, NAMES[name], threads, constants))
+    return min(NAMES, key=lambda name: cycles(layer, NAMES[name], constants))
 
 
-def judge(samples: list[tuple[Layer, dict[str, float]]], threads: int, constants: Constants) -> tuple[int, float]:
+def judge(samples: list[tuple[Layer, dict[str, float]]], constants: Constants) -> tuple[int, float]:
     """How often the fastest is picked, and the geometric mean of chosen over fastest times."""
     right, lost = 0, 0.0
     for layer, times in samples:
-        ratio = times[pick(layer, threads, constants)] / min(times.values())
+        ratio = times[pick(layer, constants)] / min(times.values())
         right += ratio == 1.0
         lost += log(ratio)
     return right, exp(lost / len(samples))
 
 
-def fit(samples: list[tuple[Layer, dict[str, float]]], threads: int) -> Constants:
+def fit(samples: list[tuple[Layer, dict[str, float]]]) -> Constants:
     """Constants that come closest to the measured ratios of Winograd's times to direct ones: a search that changes one
     at a time.
     """
@@ -105,9 +105,9 @@ def fit(samples: list[tuple[Layer, dict[str, float]]], threads: int) -> Constant
     def distance(constants: Constants) -> float:
         off = 0.0
         for layer, times in samples:
-            base = cycles(layer, 0, threads, constants)
+            base = cycles(layer, 0, constants)
             for name, points in POINTS.items():
-                expected = cycles(layer, points, threads, constants) / base
+                expected = cycles(layer, points, constants) / base
                 off += log(expected * times["implicit-gemm"] / times[name]) ** 2
         return off
 

@@ -1,6 +1,6 @@
 """How long a convolution takes by each algorithm: a model that was fitted to measurements.
 
-A layer's time is that of its arithmetic on all threads, or that of streaming its weights from memory, whichever is
+A layer's time is that of its arithmetic, or that of streaming its weights from memory, whichever is
 longer. Only ratios matter here: what all algorithms of a layer have in common, such as reading the input and writing
 the output, is left out. Cycles are those of one fused multiply-add on one register.
 
@@ -59,20 +59,19 @@ def _padded(rows: int) -> int:
     return tall * ROWS + (SHORT_ROWS if left <= SHORT_ROWS else ROWS)
 
 
-def cycles(layer: Layer, points: int, threads: int, constants: Constants = FITTED) -> float:
-    """Estimated cycles by Winograd's algorithm of so many points; 0: by implicit GEMM."""
+def cycles(layer: Layer, points: int, constants: Constants = FITTED) -> float:
+    """Estimated cycles by Winograd's algorithm of so many points; 0: by implicit GEMM. Of all threads together, so that the
+    choice, and with it the results, do not depend on how many there are.
+    """
     registers = layer.channels / lanes(layer.itemsize)
     weights = layer.depth * layer.channels * layer.itemsize
     if points == 0:
         compute = -(-layer.rows // ROWS) * ROWS * 9 * layer.depth * registers / constants.direct
-        return max(compute / threads, 9 * weights / constants.stream / threads)
+        return max(compute, 9 * weights / constants.stream)
     tiles = layer.tiles[points]
     product = _padded(tiles) * points**2 * layer.depth * registers / constants.product
     transforms = tiles * (registers + layer.depth / lanes(layer.itemsize)) * constants.transform[points]
-    found = max((product + transforms) / threads, points**2 * weights / constants.stream / threads)
+    found = max((product + transforms), points**2 * weights / constants.stream)
     if layer.changing:
-        found += (
-            layer.depth * registers * constants.weights[points] / threads
-            + points**2 * weights / constants.stream / threads
-        )
+        found += layer.depth * registers * constants.weights[points] + points**2 * weights / constants.stream
     return found

@@ -178,7 +178,6 @@ class Model:
 
     def chooser(self) -> Choose:
         """What picks the algorithm of each convolution."""
-        from nbcnn.kernels.cpu.threads import most
         from nbcnn.passes.algorithms import by_cost, direct
 
         if self.exact:
@@ -188,7 +187,7 @@ class Model:
             from nbcnn.threads import get_num_threads
 
             return Tuner(get_num_threads())
-        return by_cost(most())
+        return by_cost
 
     def build(self, graph: Graph) -> Plan:
         """Bind a lowered graph to this model's weights and memory."""

@@ -37,14 +37,10 @@ def direct(node: Node, graph: Graph, names: Sequence[str]) -> str:
     return names[0]
 
 
-def by_cost(threads: int) -> Choose:
+def by_cost(node: Node, graph: Graph, names: Sequence[str]) -> str:
     """The algorithm that takes the least time by the cost model."""
-
-    def choose(node: Node, graph: Graph, names: Sequence[str]) -> str:
-        layer = layer_of(node, graph)
-        return min(names, key=lambda name: cycles(layer, POINTS.get(name, 0), threads))
-
-    return choose
+    layer = layer_of(node, graph)
+    return min(names, key=lambda name: cycles(layer, POINTS.get(name, 0)))
 
 
 def layer_of(node: Node, graph: Graph) -> Layer:

@@ -107,7 +107,7 @@ def algorithm_of(x: tuple[int, ...], w: tuple[int, ...], attrs: dict[str, object
     graph.inputs, graph.outputs = [Value("x", np.dtype(np.float32), x)], [Value("y")]
     graph.nodes = [Node("Conv", ["x", "w"], ["y"], attrs, name="conv")]
     feeds = {"x": (x, np.dtype(np.float32))}
-    lowered = lower_for_inference(graph, feeds, {}, np.dtype(np.float32), choose=direct if exact else by_cost(2))
+    lowered = lower_for_inference(graph, feeds, {}, np.dtype(np.float32), choose=direct if exact else by_cost)
     return next(n.attrs["algorithm"] for n in lowered.nodes if n.op == "Conv")
 
 
