@@ -60,8 +60,9 @@ def _padded(rows: int) -> int:
 
 
 def cycles(layer: Layer, points: int, constants: Constants = FITTED) -> float:
-    """Estimated cycles by Winograd's algorithm of so many points; 0: by implicit GEMM. Of all threads together, so that the
-    choice, and with it the results, do not depend on how many there are.
+    """Estimated cycles by Winograd's algorithm of so many points; 0: by implicit GEMM.
+
+    Of all threads together, so that the choice, and with it the results, do not depend on how many there are.
     """
     registers = layer.channels / lanes(layer.itemsize)
     weights = layer.depth * layer.channels * layer.itemsize
@@ -71,7 +72,7 @@ def cycles(layer: Layer, points: int, constants: Constants = FITTED) -> float:
     tiles = layer.tiles[points]
     product = _padded(tiles) * points**2 * layer.depth * registers / constants.product
     transforms = tiles * (registers + layer.depth / lanes(layer.itemsize)) * constants.transform[points]
-    found = max((product + transforms), points**2 * weights / constants.stream)
+    found = max(product + transforms, points**2 * weights / constants.stream)
     if layer.changing:
         found += layer.depth * registers * constants.weights[points] + points**2 * weights / constants.stream
     return found
