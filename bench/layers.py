@@ -22,7 +22,9 @@ from nbcnn.plan import Plan
 __all__ = ["DIRECTIONS", "BoundLayer", "Layer", "layers_of"]
 
 DIRECTIONS = {"forward": "Conv", "input gradient": "ConvInputGrad", "weight gradient": "ConvWeightGrad"}
-"""Direction -> the operator whose kernels are timed; changes of layout at the edges are left out."""
+"""Direction -> the operator whose kernels are timed, or what its name ends with where a pass has replaced it by another
+form; changes of layout at the edges are left out.
+"""
 
 FLOAT = np.dtype(np.float32)
 
@@ -131,13 +133,13 @@ class BoundLayer:
     def algorithm(self, direction: str) -> str | None:
         """How a direction is computed."""
         plan = self.inference if direction == "forward" else self.training
-        return next(node.attrs.get("algorithm") for node in plan.nodes if node.op == DIRECTIONS[direction])
+        return next(node.attrs.get("algorithm") for node in plan.nodes if node.op.endswith(DIRECTIONS[direction]))
 
     def call(self, direction: str) -> Callable[[], None]:
         """A function that computes one direction, without changes of layout. `run` must have been called."""
         plan = self.inference if direction == "forward" else self.training
         op = DIRECTIONS[direction]
-        steps = [step for step, node in zip(plan.steps, plan.nodes, strict=True) if node.op == op]
+        steps = [step for step, node in zip(plan.steps, plan.nodes, strict=True) if node.op.endswith(op)]
         if not steps:
             raise ValueError(f"no step of this plan is a {op}")
 
