@@ -84,7 +84,8 @@ def _convolution(small: int, wide: int, kernel_of: tuple[str, int]) -> Callable[
         side, slot = kernel_of
         kernel = node.attrs["kernel"] if "kernel" in node.attrs else values[getattr(node, side)[slot]].dims[2:]
         taps = window_of.dims[1] // node.attrs.get("group", 1) * prod(kernel)
-        return _Product(element.size * taps, element.dims[1] * taps)
+        results = element.size * prod(node.attrs.get("pool", ()))  # of which a fused pool has kept one each
+        return _Product(results * taps, element.dims[1] * taps)
 
     return rule
 

@@ -33,6 +33,12 @@ def test_a_grouped_convolution_and_its_gradients(op: str) -> None:
     assert work(Node(op, inputs, [output], {"group": 2}), known) == Work(2 * macs, moved)
 
 
+def test_a_pool_that_was_fused_hides_no_products() -> None:
+    known = values(x=(1, 3, 12, 12), w=(4, 3, 3, 3), y=(1, 4, 5, 5))
+    node = Node("PlanesConv", ["x", "w"], ["y"], {"pool": (2, 2)})
+    assert multiply_adds(node, known) == 4 * 10 * 10 * 3 * 9
+
+
 def test_packed_weights_count_without_their_padding() -> None:
     known = values(x=(1, 3, 8, 8), y=(1, 5, 8, 8)) | {"p": Value("p", F, (4096,), "packed")}
     node = Node("Conv", ["x", "p"], ["y"], {"group": 1, "kernel": (3, 3)})
