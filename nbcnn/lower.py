@@ -13,7 +13,7 @@ from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
 from nbcnn.passes.decompose import decompose
 from nbcnn.passes.eliminate import eliminate
 from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
-from nbcnn.passes.lanes import pictures_in_lanes
+from nbcnn.passes.lanes import multiply_less, pictures_in_lanes
 from nbcnn.passes.layout import choose_layouts
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.pictures import read_pictures_as_given
@@ -43,6 +43,8 @@ def lower_for_inference(
     choose_layouts(graph)
     pictures_in_lanes(graph, train=False)
     choose_algorithms(graph, choose)
+    if choose is not direct:
+        multiply_less(graph)
     read_pictures_as_given(graph)
     pack_weights(graph, parameters)
     return graph

@@ -20,6 +20,7 @@ from nbcnn.optim import Optimizer
 from nbcnn.parameter import Parameter
 from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
 from nbcnn.passes.fuse import fuse_epilogues
+from nbcnn.passes.lanes import multiply_less
 from nbcnn.passes.pack import WEIGHT_INPUT, pack_weights
 from nbcnn.passes.pictures import read_pictures_as_given
 from nbcnn.passes.specialize import Mode
@@ -98,6 +99,8 @@ def step_graph(
     _add_updates(graph, gradients, parameters, optimizer, states)
     graph.outputs = [graph.values[LOSS]]
     choose_algorithms(graph, choose)
+    if choose is not direct:
+        multiply_less(graph)
     read_pictures_as_given(graph)
     pack_weights(graph, parameters)
     if RANDOM in graph.initializers:

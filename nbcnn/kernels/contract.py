@@ -18,6 +18,8 @@ KERNELS: dict[str, str] = {
     "batch_norm_input_grad": "batch_norm",
     "batch_norm_statistics": "batch_norm",
     "batch_norm_sums": "batch_norm",
+    "batch_toom_conv": "batch_lanes_toom",
+    "batch_toom_weights": "batch_lanes_toom",
     "batch_weight_grad": "batch_lanes_grad",
     "class_loss": "loss",
     "conv_gather": "conv",

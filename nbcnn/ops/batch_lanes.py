@@ -8,6 +8,7 @@ they are grouped convolutions whose groups share their weights. Made by the lane
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -28,12 +29,21 @@ from nbcnn.ops.reduce import Run, reduce_runs
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
 
-__all__ = ["BatchConv", "FromBatch", "ToBatch"]
+__all__ = ["DIRECT", "FEWER", "POINTS", "BatchConv", "FromBatch", "ToBatch", "line_outputs"]
 
+DIRECT, FEWER = "batch-lanes", "batch-lanes-toom"
+"""Algorithms."""
+POINTS = 8
+"""Where polynomials are evaluated by the second."""
 PARTS = 16
 """Shares of the output's lines that are summed apart in a gradient by the weights."""
 TASKS = 32
 """Tasks that a convolution should have at the least, so that a few threads get equal shares."""
+
+
+def line_outputs(taps: int) -> int:
+    """Neighbouring outputs that come from POINTS pixels."""
+    return POINTS - taps + 1
 
 
 # --- pictures into lanes, and back
@@ -151,6 +161,46 @@ def _bind_conv(
     )
 
 
+def _line_matrix(taps: int) -> np.ndarray:
+    """From the taps of a line to their polynomial's values at the points, scaled."""
+    finite = [Fraction(p) for p in ("0", "1", "-1", "2", "-2", "1/2", "-1/2")]
+    scales = [Fraction(prod(p - q for q in finite if q != p)) for p in finite]
+    scales[0] = -scales[0]  # as in the pixels' matrix
+    rows = [[float(p**k / scale) for k in range(taps)] for p, scale in zip(finite, scales, strict=True)]
+    rows.append([0.0] * (taps - 1) + [1.0])
+    return np.array(rows)
+
+
+def _bind_toom(node: Node, b: Binder, source: Value, target: Value, win: Window) -> None:
+    """Emit the calls for a window of stride 1 along lines, by Toom and Cook's algorithm (batch_lanes_toom.py)."""
+    packing: Packing = node.attrs["packing"]
+    block, (_, kernel_h, kernel_w) = node.attrs["group"], triple(win.kernel, 1)
+    width = panel_width(packing.channels, packing.itemsize)
+    panels, run = -(-packing.channels // width), packing.depth * width
+    outputs, rows = line_outputs(kernel_w), best_fit(packing.channels, FEW_ROWS, MORE_ROWS)
+    (_, height, columns), (_, *conv), (_, *out) = (triple(v, 1) for v in (win.size, win.out, target.dims[2:]))
+    tiles = -(-conv[1] // outputs)
+    evaluated = tiles * POINTS * (height * packing.depth * block + lanes(packing.itemsize))
+    products = rows * block * (POINTS + tiles * outputs)
+    u = b.scratch(panels * POINTS * kernel_h * run)
+    matrix = b.constant(_line_matrix(kernel_w).astype(b.dtype))
+    b.call("batch_toom_weights", b.buffer(node.inputs[1]), u, matrix, (panels, kernel_h, kernel_w, run))
+    b.call(
+        "batch_toom_conv",
+        *(b.buffer(source.name), u, b.optional(node.input(2)), b.buffer(target.name)),
+        *(b.scratch(evaluated * b.threads), b.scratch(products * b.threads)),
+        b.constant(_forward_spans(win)[1 : 1 + conv[0]]),
+        (height, columns, packing.depth),
+        tuple(conv),
+        (*out, packing.channels),
+        (kernel_h, width),
+        win.begins[-1],
+        triple(node.attrs.get("pool", ()), 1)[1:],
+        (target.dims[0], outputs, rows, evaluated, products),
+        *bounds(node, b.dtype),
+    )
+
+
 @register("BatchConv")
 class BatchConv(Op):
     """inputs: X (N / block, C * block, D1...), W (M, C, k1...), B (M) or none -> Y (N / block, M * block, O1...).
@@ -182,7 +232,10 @@ class BatchConv(Op):
     def bind(self, node: Node, b: Binder) -> None:
         x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
         win = _window(node, x, node.attrs["kernel"])
-        _bind_conv(node, b, x, y, _forward_spans(win), (1,) * 6, triple(win.out, 1))
+        if node.attrs["algorithm"] == FEWER:
+            _bind_toom(node, b, x, y, win)
+        else:
+            _bind_conv(node, b, x, y, _forward_spans(win), (1,) * 6, triple(win.out, 1))
 
 
 @register("BatchConvInputGrad")

@@ -10,18 +10,25 @@ Rules, after layouts are chosen:
    edges are merged into these;
 4. at inference, where there are too few pictures, a convolution of a few planes, with stride 1 and without padding,
    is computed with a lane for each pixel (`PlanesConv`);
-5. at inference, a maximum over windows without overlap is taken while such a convolution stores.
+5. at inference, a maximum over windows without overlap is taken while such a convolution stores;
+6. `multiply_less`: a convolution of pictures in lanes, with stride 1 and some depth or a maximum, multiplies less by
+   Toom and Cook's algorithm, which rounds otherwise, where a block of evaluated pictures stays in the L2 cache.
 """
 
 from __future__ import annotations
 
+from math import prod
+
 from nbcnn.graph import Graph, Node
 from nbcnn.kernels.cpu.lane_tiling import MORE_ROWS, pictures
 from nbcnn.kernels.cpu.tiling import lanes, panel_width
+from nbcnn.ops.batch_lanes import DIRECT, FEWER, POINTS, line_outputs
 
-__all__ = ["pictures_in_lanes"]
+__all__ = ["multiply_less", "pictures_in_lanes"]
 
 MOST_CHANNELS, MOST_PLANES = 32, 4
+LEAST_DEPTH, LEAST_BLOCKS, MOST_EVALUATED = 4, 4, 512 * 1024
+"""Rule 6: input channels, blocks of pictures, each of which one thread computes, and bytes of one when evaluated."""
 FILLED = 0.7
 """The share of lanes that pictures must fill, and that output channels would not."""
 ALIKE = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh")
@@ -150,7 +157,7 @@ def _enter(node: Node, edges: _Edges, graph: Graph) -> None:
     if node.op == "Conv":
         node.op = "BatchConv"
         kept = {k: v for k, v in node.attrs.items() if k in ("strides", "pads", "low", "high")}
-        node.attrs = kept | {"group": pictures(dtype.itemsize), "algorithm": "batch-lanes"}
+        node.attrs = kept | {"group": pictures(dtype.itemsize), "algorithm": DIRECT}
 
 
 def _pixels_in_lanes(graph: Graph) -> None:
@@ -188,3 +195,24 @@ def _pool_while_storing(graph: Graph) -> None:
             conv.attrs["pool"] = win.kernel
             conv.outputs[0] = pool.outputs[0]
             graph.nodes.remove(pool)
+
+
+def multiply_less(graph: Graph) -> None:
+    """Rule 6."""
+    for node in graph.nodes:
+        if node.op == "BatchConv" and _pays_to_multiply_less(node, graph):
+            node.attrs["algorithm"] = FEWER
+
+
+def _pays_to_multiply_less(node: Node, graph: Graph) -> bool:
+    x, y = graph.values[node.inputs[0]], graph.values[node.outputs[0]]
+    channels, lines, columns = x.dims[1] // node.attrs["group"], x.dims[2:-1], y.dims[-1]
+    kernel = graph.values[node.inputs[1]].dims[2:]
+    assert x.dtype is not None
+    if len(kernel) > 2 or max(node.attrs["strides"]) > 1 or not 3 <= kernel[-1] <= 6 or x.dims[0] < LEAST_BLOCKS:
+        return False
+    if "pool" in node.attrs:
+        columns *= node.attrs["pool"][-1]
+    tiles = -(-columns // line_outputs(kernel[-1]))
+    evaluated = tiles * POINTS * prod(lines) * x.dims[1] * x.dtype.itemsize
+    return (channels >= LEAST_DEPTH or "pool" in node.attrs) and evaluated <= MOST_EVALUATED
