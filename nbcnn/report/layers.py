@@ -12,7 +12,7 @@ import numpy as np
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.report.arithmetic import group_of, work
 from nbcnn.report.matching import match_nodes
-from nbcnn.report.parts import owned_parts
+from nbcnn.report.parts import file_name, owned_parts
 from nbcnn.report.profile import PeerProfile, Profile
 from nbcnn.report.roofline import Roofline
 
@@ -49,7 +49,7 @@ def layer_rows(
         done, seconds = work(node, values), max(middle, 1e-9)
         row: dict[str, Any] = {
             "name": _name(node, mine, weights),
-            "op": node.op,
+            "op": _operator(node, mine),
             "fused": _fused(node, mine),
             "group": group_of(node.op),
             "phase": phase,
@@ -126,7 +126,7 @@ def _name(node: Node, parts: Sequence[Node], weights: Mapping[str, Node]) -> str
     What is made of a weight is named after it: "conv1.weight.grad", "conv1.weight.panels".
     """
     for part in parts:
-        if part.op == node.op and part.name:
+        if node.op.endswith(part.op) and part.name:
             return part.name
     if not parts and not node.attrs.get("effect"):
         for name in filter(None, (*node.inputs, *node.outputs)):
@@ -137,14 +137,20 @@ def _name(node: Node, parts: Sequence[Node], weights: Mapping[str, Node]) -> str
     return node.name or next(iter(filter(None, (*node.outputs, *node.inputs))), node.op)
 
 
+def _operator(node: Node, parts: Sequence[Node]) -> str:
+    """The operator in the file, of which the engine may have forms (PlanesConv of Conv); else the engine's."""
+    return next((part.op for part in parts if node.op.endswith(part.op)), node.op)
+
+
 def _fused(node: Node, parts: Sequence[Node]) -> list[str]:
     """Operators of the file that the node computes besides its own; for one that became another, all of them."""
     ops = [part.op for part in parts if part.op not in NOTHING]
-    if node.op in ops:
-        ops.remove(node.op)
+    if _operator(node, parts) in ops:
+        ops.remove(_operator(node, parts))
     return ops
 
 
 def _shape(node: Node, values: Mapping[str, Value]) -> list[int]:
     name = node.output(0) or node.input(0)
-    return list(values[name].dims) if name else []
+    known = values.get(file_name(name), values.get(name))
+    return list(known.dims) if known is not None and known.shape is not None else []

@@ -4,11 +4,20 @@ fused into it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from nbcnn.graph import Graph, Node
 
-__all__ = ["owned_parts"]
+__all__ = ["file_name", "owned_parts"]
+
+FORMS = re.compile(r"(\.(blocks|last|plain|pooled)(\.\d+)?)+$")
+"""What passes append to the name of a value that they keep in another form or order."""
+
+
+def file_name(name: str) -> str:
+    """The name in the file of a value of a plan, if it is in the file at all."""
+    return FORMS.sub("", name)
 
 
 def owned_parts(nodes: Iterable[Node], source: Graph) -> list[list[Node]]:
@@ -21,7 +30,7 @@ def owned_parts(nodes: Iterable[Node], source: Graph) -> list[list[Node]]:
     nodes = list(nodes)
     order = {id(node): index for index, node in enumerate(source.nodes)}
     producers = {name: node for node in _fed(source) for name in node.outputs if name}
-    written = {name for node in nodes for name in node.outputs if name}
+    written = {form for node in nodes for name in node.outputs if name for form in (name, file_name(name))}
     taken: set[int] = set()
     return [sorted(_parts(node, producers, written, taken), key=lambda part: order[id(part)]) for node in nodes]
 
@@ -37,7 +46,7 @@ def _fed(source: Graph) -> Iterator[Node]:
 
 
 def _parts(node: Node, producers: dict[str, Node], written: set[str], taken: set[int]) -> list[Node]:
-    waiting = [name for name in node.outputs if name]
+    waiting = [name if name in producers else file_name(name) for name in node.outputs if name]
     found = []
     while waiting:
         part = producers.get(waiting.pop())

@@ -18,6 +18,7 @@ from nbcnn.report.parts import owned_parts
 from nbcnn.report.profile import LEAST, PeerNode, PeerProfile, Profile, profile, profile_peer, read_peer_profile
 from nbcnn.report.roofline import Roofline
 from nbcnn.report.step import RandomStep
+from nbcnn.zoo import graph_of
 
 X = np.random.default_rng(0).standard_normal((2, 3, 12, 12)).astype(np.float32)
 
@@ -108,6 +109,28 @@ def test_owned_parts_of_fused_nodes() -> None:
     plan = [Node("ToLayout", ["x"], ["x.last"]), Node("Conv", ["x.last"], ["r"]), Node("Conv", ["r", "", "r"], ["y"])]
     names = [[part.name for part in parts] for parts in owned_parts(plan, source)]
     assert names == [[], ["conv", "relu"], ["second", "add"]]
+
+
+def test_parts_of_nodes_in_another_form() -> None:
+    source = Graph(
+        inputs=[Value("x")],
+        nodes=[Node("Conv", ["x"], ["c"]), Node("Relu", ["c"], ["r"]), Node("Gemm", ["r"], ["y"])],
+    )
+    plan = [Node("ToBatch", ["x"], ["x.last.blocks"]), Node("BatchConv", ["x.last.blocks"], ["r.blocks"])]
+    plan += [Node("FromBatch", ["r.blocks"], ["r.plain.2"]), Node("Gemm", ["r.plain.2"], ["y"])]
+    assert [[part.op for part in parts] for parts in owned_parts(plan, source)] == [[], ["Conv", "Relu"], [], ["Gemm"]]
+
+
+def test_layers_that_are_computed_in_batches_keep_their_names_and_shapes() -> None:
+    model = Model(graph_of("lenet", init="glorot_uniform"))
+    x = np.random.default_rng(0).standard_normal((64, 1, 28, 28)).astype(np.float32)
+    model(x)
+    mine = profile(lambda: model(x), seconds=0.0)
+    rows = layer_rows(mine, parts_of(mine, model.graph), None, model.graph)
+    convolutions = [row for row in rows if row["op"] == "Conv"]
+    assert [row["name"] for row in convolutions] == [n.name for n in model.graph.nodes if n.op == "Conv"]
+    assert [row["shape"][0] for row in convolutions] == [64, 64]
+    assert [row["flops"] for row in convolutions] == [2 * 64 * 6 * 24 * 24 * 25, 2 * 64 * 16 * 8 * 8 * 6 * 25]
 
 
 def test_names_of_onnxruntime() -> None:
