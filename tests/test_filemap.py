@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 import nbcnn
 from nbcnn.errors import FileError
 from nbcnn.filemap import FileMap, fresh, lies_in_file
+from nbcnn.onnx_io import external, sources
 from nbcnn.parameter import Parameter
 
 WEIGHTS = {"w1": (48, 3, 9, 9), "w2": (48, 48, 3, 3), "w3": (10, 48)}
@@ -154,6 +155,19 @@ def test_other_types_are_read_again_too(tmp_path: Path) -> None:
     assert owned_bytes(model) == 0
     model.save(path)
     assert onnx.load(path) == halves
+
+
+def test_where_files_cannot_be_mapped(path: Path, wanted: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sources, external):
+        monkeypatch.setattr(module, "MAPPED", False)
+    beside = path.with_name("beside.onnx")
+    onnx.save(network(), beside, save_as_external_data=True, location="w.data", size_threshold=0)
+    for source in (path, beside):
+        model = nbcnn.load(source)
+        assert not any(lies_in_file(array) for array in model.graph.initializers.values())
+        assert_close(model.run(None, {"x": X})[0], wanted, 1e-4)
+        model.save(source)
+        assert_close(onnxruntime_run(source, {"x": X})[0], wanted, 1e-4)
 
 
 # --- the parts

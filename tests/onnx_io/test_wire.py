@@ -195,3 +195,36 @@ def test_a_weight_too_large_for_its_type_leaves_the_old_file(tmp_path: Path) -> 
     with pytest.raises(ModelError, match="'half' reaches 1e"):
         write_model(graph, path)
     assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["m.onnx"]
+
+
+# --- damage
+
+
+def outcome(source: Path | bytes) -> tuple[bytes, list[tuple[str, str, bytes]]] | None:
+    """What protobuf and the checker make of a model: the rest of it and the weights; None where it is no model."""
+    try:
+        graph = read_model(source)
+    except ModelError:
+        return None
+    weights = [(name, str(array.dtype), array.tobytes()) for name, array in graph.initializers.items()]
+    return graph.origin.SerializeToString(), weights
+
+
+def test_damaged_files_read_like_damaged_bytes(tmp_path: Path) -> None:
+    """A path goes by way of the wire format, bytes through protobuf alone."""
+    content, path = model_of(tensors()).SerializeToString(), tmp_path / "m.onnx"
+    _, places = cut_weights(content)
+    payload = {index for offset, length in places.values() for index in range(offset, offset + length)}
+    header = [index for index in range(len(content)) if index not in payload]
+    starts = sorted({offset for offset, _ in places.values()})
+    near = [index for start in starts for index in range(start - 24, start)]
+    outcomes = set()
+    for number in range(300):
+        damaged = bytearray(content)
+        position = int(RNG.choice(near if number % 2 else header[:200] + header[-200:]))
+        damaged[position] = int(RNG.integers(256))
+        path.write_bytes(damaged)
+        found, wanted = outcome(path), outcome(bytes(damaged))
+        assert found == wanted, (position, damaged[position])
+        outcomes.add(wanted is None)
+    assert outcomes == {True, False}
