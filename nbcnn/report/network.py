@@ -23,7 +23,7 @@ from nbcnn.plan import Plan
 from nbcnn.report.agreement import TOLERANCE, agree
 from nbcnn.report.check import check
 from nbcnn.report.layers import layer_rows, outside_ms, parts_of, put_beside
-from nbcnn.report.machine import describe
+from nbcnn.report.machine import describe, measure_ceilings
 from nbcnn.report.peer import session
 from nbcnn.report.probe import measure_apart
 from nbcnn.report.profile import PeerProfile, Profile, profile, profile_peer
@@ -91,9 +91,8 @@ def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[d
         _need_training(request, model, shapes)
     tell("measuring what this machine can do")
     machine = describe(request.threads, quick=request.quick)
-    roofline = Roofline.of(machine)
     tracks: Tracks = {OURS: {}}
-    inference = _Inference(request, model, feeds, roofline, tell)
+    inference = _Inference(request, model, feeds, machine, tell)
     report: dict[str, Any] = {
         "benchmark": "network",
         "machine": machine,
@@ -111,7 +110,7 @@ def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[d
         "training": None,
     }
     if request.train:
-        report["training"] = _training(request, model, feeds, roofline, tracks, tell)
+        report["training"] = _training(request, model, feeds, Roofline.of(machine), tracks, tell)
     return report, tracks
 
 
@@ -155,8 +154,8 @@ def _samples(feeds: Feeds) -> int:
 class _Inference:
     """Ours, and onnxruntime's where it is there and takes the network."""
 
-    def __init__(self, request: Request, model: Model, feeds: Feeds, roofline: Roofline | None, tell: Tell) -> None:
-        self.request, self.model, self.feeds, self.roofline, self.tell = request, model, feeds, roofline, tell
+    def __init__(self, request: Request, model: Model, feeds: Feeds, machine: dict[str, Any], tell: Tell) -> None:
+        self.request, self.model, self.feeds, self.machine, self.tell = request, model, feeds, machine, tell
         self.peer: Any = None
         self.missing = ""
         self.differences: list[dict[str, Any]] = []
@@ -173,7 +172,10 @@ class _Inference:
         mine = profile(lambda: self.model.run(None, self.feeds), 0.2 * self.request.seconds)
         theirs = self._profile_peer(len(mine.calls))
         parts = parts_of(mine, self.model.graph)
-        rows = layer_rows(mine, parts, self.roofline, self.model.graph)
+        self.tell("measuring what this machine can do, once more")
+        measure_ceilings(self.machine, self.request.quick)
+        roofline = Roofline.of(self.machine)
+        rows = layer_rows(mine, parts, roofline, self.model.graph)
         peer_nodes = put_beside(rows, parts, theirs, self.model.graph, _shapes(mine.plan)) if theirs else []
         tracks[OURS]["inference"] = track(mine, rows, "run")
         if theirs:
@@ -181,7 +183,7 @@ class _Inference:
         sides = [OURS, THEIRS] if self.peer is not None else [OURS]
         return {
             "first_run_s": first,
-            **_timings(found, mine, rows, self.roofline, self.feeds),
+            **_timings(found, mine, rows, roofline, self.feeds),
             "peer": THEIRS if self.peer else None,
             "peer_missing": self.missing,
             "ratio": found.ratio(THEIRS, OURS) if self.peer else None,

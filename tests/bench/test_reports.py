@@ -41,6 +41,12 @@ def test_machine_says_what_a_report_must_name() -> None:
     json.dumps(found)
 
 
+def test_the_larger_ceilings_count() -> None:
+    found = machine.describe(1, ceilings=False) | {"fma_gflops": {"1": 1e9}, "triad_gbytes": {"1": 1e-9}}
+    machine.measure_ceilings(found, quick=True)
+    assert found["fma_gflops"] == {"1": 1e9} and found["triad_gbytes"]["1"] > 1e-3
+
+
 def test_heading_names_the_ceilings() -> None:
     found = machine.describe(2, ceilings=False) | {"fma_gflops": {"1": 152.0, "2": 295.0}}
     text = machine.heading(found)
