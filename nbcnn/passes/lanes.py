@@ -5,7 +5,7 @@ Rules, after layouts are chosen:
    computed so (where panels of weights are no narrower than a tile); pooling and activations that treat all channels
    alike and keep zeros finite go along;
 2. such operators that hand values to each other form a region; a region is converted if one of its convolutions
-   would leave lanes empty, having too few output channels;
+   would leave lanes empty, having too few output channels, and if there is work enough for what enters and leaves it;
 3. what a region reads goes through `ToBatch`, what others read of it through `FromBatch`; conversions of layout at its
    edges are merged into these;
 4. at inference, where there are too few pictures, a convolution of a few planes, with stride 1 and without padding,
@@ -29,6 +29,8 @@ __all__ = ["multiply_less", "pictures_in_lanes"]
 MOST_CHANNELS, MOST_PLANES = 32, 4
 LEAST_DEPTH, LEAST_BLOCKS, MOST_EVALUATED = 4, 4, 512 * 1024
 """Rule 6: input channels, blocks of pictures, each of which one thread computes, and bytes of one when evaluated."""
+LEAST_WORK = 16
+"""Rule 2: multiplications for each element that has to be moved into lanes or out of them."""
 FILLED = 0.7
 """The share of lanes that pictures must fill, and that output channels would not."""
 ALIKE = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh")
@@ -46,7 +48,7 @@ def _few_channels(node: Node, graph: Graph) -> bool:
 
 
 def _leaves_lanes(node: Node, graph: Graph) -> bool:
-    """Rule 2."""
+    """Whether output channels would leave lanes empty."""
     value = graph.values[node.outputs[0]]
     assert value.dtype is not None
     return value.dims[1] < FILLED * lanes(value.dtype.itemsize)
@@ -78,7 +80,21 @@ def _regions(graph: Graph) -> list[set[int]]:
             home[node.inputs[0]] = region
         region.add(i)
         home[node.outputs[0]] = region
-    return [r for r in found if any(graph.nodes[i].op == "Conv" and _leaves_lanes(graph.nodes[i], graph) for i in r)]
+    return [r for r in found if _pays([graph.nodes[i] for i in sorted(r)], graph)]
+
+
+def _pays(region: list[Node], graph: Graph) -> bool:
+    """Rule 2."""
+    convolutions = [node for node in region if node.op == "Conv"]
+    if not any(_leaves_lanes(node, graph) for node in convolutions):
+        return False
+    own, made = {id(node) for node in region}, {node.outputs[0] for node in region}
+    edges = {node.inputs[0] for node in region} - made
+    edges |= {name for node in graph.nodes if id(node) not in own for name in node.inputs if name in made}
+    multiplied = sum(
+        graph.values[node.outputs[0]].size * prod(graph.values[node.inputs[1]].dims[1:]) for node in convolutions
+    )
+    return multiplied >= LEAST_WORK * sum(graph.values[name].size for name in edges)
 
 
 class _Edges:

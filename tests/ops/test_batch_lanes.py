@@ -40,6 +40,7 @@ def tolerance(dtype: type, want: np.ndarray) -> float:
 @pytest.mark.parametrize("name", LAYERS)
 def test_convolution(name: str, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "_leaves_lanes", lambda *_: True)  # whatever the width of a register
+    monkeypatch.setattr(lanes, "LEAST_WORK", 0)
     picture, w_shape, attrs = LAYERS[name]
     block = pictures(np.dtype(dtype).itemsize)
     rng = np.random.default_rng(3)
@@ -153,7 +154,7 @@ def test_training_is_that_of_small_batches(batch: int) -> None:
         np.testing.assert_allclose(many.parameters[name].value - value, changes[name], rtol=0, atol=1e-9, err_msg=name)
 
 
-def test_who_takes_part() -> None:
+def test_who_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(9)
 
     def ops(batch: int, channels: int, attrs: dict[str, Any], depth: int = 4) -> list[str]:
@@ -166,6 +167,8 @@ def test_who_takes_part() -> None:
         return [node.op for node in graph.nodes]
 
     block = pictures(4)
+    assert "BatchConv" not in ops(block, 1, {}), "too little work for what has to be moved"
+    monkeypatch.setattr(lanes, "LEAST_WORK", 3)
     assert "BatchConv" in ops(block, 1, {})
     assert "BatchConv" in ops(4 * block + 1, 1, {})
     assert "BatchConv" not in ops(1, 1, {}), "too few pictures"
