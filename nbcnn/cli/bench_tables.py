@@ -63,8 +63,8 @@ def _remarks(part: Report) -> Iterator[str]:
         yield f"without onnxruntime: {part['peer_missing']}"
     if part["share"] is not None:
         yield (
-            f"{part['share']:.0%} of the machine's ceiling of multiply-adds; the roofline's least time is "
-            f"{part['roofline']:.0%} of ours"
+            f"{part['share']:.0%} of the machine's ceiling of multiply-adds, {part['roofline']:.0%} of its roofline, "
+            "which counts memory too"
         )
     if part.get("differences"):
         worst = max(part["differences"], key=lambda d: d["deviations"])
