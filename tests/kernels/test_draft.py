@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nbcnn.kernels.cpu.draft import _Draft
-from nbcnn.kernels.cpu.jit import kernel, serial, small_kernel
+from nbcnn.kernels.cpu.jit import apart, kernel, serial, small_kernel
 
 
 @serial
@@ -87,3 +87,23 @@ def test_functions_of_numba_that_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     for call in (lambda: find(np.array([9.0]), (4, 5, 6)), lambda: other(9, (4, 5, 6))):
         with pytest.raises(ValueError, match="not in tuple"):
             call()
+
+
+@apart
+def _tripled(v):
+    return v * 3
+
+
+@small_kernel
+def triple(x):
+    for i in range(x.size):
+        x[i] = _tripled(x[i])
+
+
+def test_what_is_apart_stays_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triple, "_cache", numba.core.caching.NullCache())
+    x = np.arange(3.0)
+    triple(x)
+    assert x.tolist() == [0, 3, 6]
+    names = [function.name for function in library(triple).get_defined_functions()]  # type: ignore[attr-defined]
+    assert any("_tripled" in name for name in names)

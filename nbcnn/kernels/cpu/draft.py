@@ -20,7 +20,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 
-__all__ = ["KernelCompiler"]
+__all__ = ["ApartCompiler", "KernelCompiler"]
 
 PRANGE_BODY = "__numba_parfor_gufunc"
 
@@ -120,4 +120,13 @@ class KernelCompiler(Compiler):
             result = super().compile_extra(func)
         for environment in result._find_referenced_environments():  # those of what was linked in
             codegen.set_env(environment.env_name, environment)
+        return result
+
+
+class ApartCompiler(Compiler):
+    """Numba's compiler for a function that is never copied into its callers."""
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        result = super().compile_extra(func)
+        result.library.get_function(result.fndesc.llvm_func_name).add_function_attribute("noinline")
         return result

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 
 from nbcnn.kernels.cpu.cache import KernelCache
-from nbcnn.kernels.cpu.draft import KernelCompiler
+from nbcnn.kernels.cpu.draft import ApartCompiler, KernelCompiler
 
 __all__ = ["alone", "inlined", "kernel", "serial", "small_kernel"]
 
@@ -65,6 +65,11 @@ def inlined(function: Callable[..., Any]) -> Any:
     memory.
     """
     return numba.njit(function, no_cpython_wrapper=True, forceinline=True, **OPTIONS)
+
+
+def apart(function: Callable[..., Any]) -> Any:
+    """As `serial`, and never copied into its callers: for a loop whose registers their other variables would take."""
+    return numba.njit(function, pipeline_class=ApartCompiler, no_cpython_wrapper=True, **OPTIONS)
 
 
 @serial

@@ -13,7 +13,7 @@ from numba import prange
 
 from nbcnn.kernels.cpu import simd
 from nbcnn.kernels.cpu.compare import choose_equal, maximum
-from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.jit import apart, kernel, serial
 from nbcnn.kernels.opcodes import MAXIMUM, NORM
 
 __all__ = ["max_pool_indices", "pool", "pool_grad"]
@@ -26,7 +26,7 @@ def _span(axis, o, form, table):
     return table[at], table[at + 1], table[at + 2]
 
 
-@serial
+@apart
 def _largest(x, best, at, left, taps, steps):
     """The maximum of `best` and every pixel of a window. taps: how many on each axis; steps: elements between them."""
     for d in range(taps[0]):
@@ -38,7 +38,7 @@ def _largest(x, best, at, left, taps, steps):
     return best
 
 
-@serial
+@apart
 def _total(x, total, at, left, taps, steps):
     for d in range(taps[0]):
         for h in range(taps[1]):
@@ -118,7 +118,7 @@ def pool(mode, power, x, y, size, form, table, block):
 # --- gradients --------------------------------------------------------------------------------------------------------
 
 
-@serial
+@apart
 def _spread_maximum(x, y, dy, dx, place, at, left, taps, steps, own):
     """The first pixel of the window that equals its maximum takes dy; only lines own[0]..own[1] of it are written."""
     rest, best = simd.load_first(dy, place, left), simd.load_first(y, place, left)
