@@ -117,7 +117,7 @@ def test_conversions_happen_at_the_edges_only() -> None:
         node("Conv", ["s", "v"], ["y"]),
     ]
     source = proto(
-        nodes, {"x": ["N", 3, 8, 8]}, {"y": ["N", 5, 5, 5]}, {"w": floats(4, 3, 3, 3), "v": floats(5, 4, 1, 1)}
+        nodes, {"x": ["N", 3, 8, 8]}, {"y": ["N", 5, 5, 5]}, {"w": floats(16, 3, 3, 3), "v": floats(5, 16, 1, 1)}
     )
     graph = lowered(source, floats(2, 3, 8, 8))
     assert ops(graph).count("ToLayout") == 2
