@@ -117,9 +117,9 @@ def test_conversions_happen_at_the_edges_only() -> None:
         node("Conv", ["s", "v"], ["y"]),
     ]
     source = proto(
-        nodes, {"x": ["N", 3, 8, 8]}, {"y": ["N", 5, 5, 5]}, {"w": floats(16, 3, 3, 3), "v": floats(5, 16, 1, 1)}
+        nodes, {"x": ["N", 9, 8, 8]}, {"y": ["N", 5, 5, 5]}, {"w": floats(16, 9, 3, 3), "v": floats(5, 16, 1, 1)}
     )
-    graph = lowered(source, floats(2, 3, 8, 8))
+    graph = lowered(source, floats(2, 9, 8, 8))
     assert ops(graph).count("ToLayout") == 2
     inner = {name for n in graph.nodes for name in n.outputs} & {"c", "r", "p", "s"}
     assert inner and all(graph.values[name].layout == "last" for name in inner)
