@@ -29,6 +29,8 @@ BLOCK = ROWS * 8
 """Pixels whose row starts are looked up at once; their share of x should stay in the L2 cache."""
 GRAD_PIXELS = 128
 """Pixels of a block of the weight gradient: their panel of dy (16 KiB in float32) stays in the L1 cache."""
+L2_SHARE = 384 << 10
+"""Bytes of x and dy in a block of the weight gradient of a product, from 128 pixels up."""
 LARGE_GRADIENT = 1 << 20
 """Bytes of a weight gradient from which on it is worth visiting it less often."""
 
@@ -178,7 +180,11 @@ def weight_grad(
 ) -> None:
     """Emit the call of conv_weight_grad for a forward window; taps of `packing` are the window's, in order."""
     if win.taps == 1 and win.strides == (1,) * len(win.strides) and win.out == win.size:
-        win, images = _lines_of(images * prod(win.out)), 1
+        rows = images * prod(win.out)
+        if packing.groups == 1 and packing.channels > lanes(packing.itemsize) and packing.run >= GRAD_ROWS:
+            _product_weight_grad(b, x, dy, dw, rows, packing)
+            return
+        win, images = _lines_of(rows), 1
     out_pitch = packing.groups * packing.channels
     lines = _lines_at_once(win, images, packing)
     tile_lanes = PANEL_VECS * lanes(b.dtype.itemsize)
@@ -193,6 +199,15 @@ def weight_grad(
         (packing.groups, packing.channels, packing.taps),
         (lines, b.threads, int(_taps_stay_inside(win))),
     )
+
+
+def _product_weight_grad(b: Binder, x: Buffer, dy: Buffer, dw: Buffer, rows: int, packing: Packing) -> None:
+    """Emit the call of pointwise_weight_grad."""
+    depth, channels = packing.run, packing.channels
+    block = min(rows, max(GRAD_PIXELS, min(2 * GRAD_PIXELS, L2_SHARE // (depth + channels) // packing.itemsize)))
+    slot = panel_width(channels, packing.itemsize) * (GRAD_ROWS + block)
+    schedule = (block, b.threads, int(depth > channels), slot)
+    b.call("pointwise_weight_grad", x, dy, dw, b.scratch(slot * b.threads), (rows, depth, channels), schedule)
 
 
 def _taps_stay_inside(win: Window) -> bool:
