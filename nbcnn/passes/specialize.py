@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
+from nbcnn.filemap import lies_in_file
 from nbcnn.graph import Graph, Node, Value, is_float
 from nbcnn.ops import REGISTRY, Facts, lookup
 
@@ -91,7 +92,8 @@ class Sweep:
     def constant(self, name: str, array: np.ndarray, weight: bool) -> None:
         """Enter a known array; weights can be read as settings, but nothing that rests on them is folded."""
         kind = compute_dtype(array.dtype, self.dtype)
-        array = array.astype(kind, copy=False)
+        if not (weight and lies_in_file(array)):  # such a one is brought to this type when the kernels need it
+            array = array.astype(kind, copy=False)
         self.graph.values[name] = Value(name, kind, array.shape)
         self.graph.initializers[name] = array
         self.facts.constants[name] = array
