@@ -5,11 +5,9 @@ Nothing is timed before our results have been held against onnxruntime's.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,10 @@ from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
 from nbcnn.graph import is_float
 from nbcnn.model import Model
 from nbcnn.plan import Plan
-from nbcnn.report.agreement import TOLERANCE, agree
+from nbcnn.report.beside import Beside, open_beside, without_folder
 from nbcnn.report.check import check
 from nbcnn.report.layers import layer_rows, outside_ms, parts_of, put_beside
 from nbcnn.report.machine import describe, measure_ceilings
-from nbcnn.report.peer import session
 from nbcnn.report.probe import measure_apart
 from nbcnn.report.profile import PeerProfile, Profile, profile, profile_peer
 from nbcnn.report.roofline import Roofline
@@ -39,9 +36,6 @@ __all__ = ["OURS", "THEIRS", "Request", "measure_network"]
 OURS, THEIRS = "nbcnn", "onnxruntime"
 QUICK = 1.0
 """Below so many seconds a report is made in a hurry: few blocks, short pauses, rough ceilings."""
-
-NEGLIGIBLE = 1e-5
-"""An absolute difference that is always allowed: what a sigmoid has driven to zero has next to no deviation."""
 
 Feeds = dict[str, np.ndarray]
 Tell = Callable[[str], None]
@@ -156,21 +150,22 @@ class _Inference:
 
     def __init__(self, request: Request, model: Model, feeds: Feeds, machine: dict[str, Any], tell: Tell) -> None:
         self.request, self.model, self.feeds, self.machine, self.tell = request, model, feeds, machine, tell
-        self.peer: Any = None
-        self.missing = ""
-        self.differences: list[dict[str, Any]] = []
 
     def report(self, tracks: Tracks) -> dict[str, Any]:
         self.tell("planning, and compiling kernels that are new")
         start = time.perf_counter()
         outputs = self.model.run(None, self.feeds)
         first = time.perf_counter() - start
-        self._open_peer(outputs)
-        self.tell("timing runs" + (" of both sides, in turn" if self.peer else ""))
-        found = compare(self._sides(), self.request.blocks(2 if self.peer else 1))
+        beside = self._beside(outputs)
+        sides = [Side(OURS, lambda: self.model.run(None, self.feeds))]
+        peer = beside.peer
+        if peer is not None:
+            sides.append(Side(THEIRS, lambda: peer.run(None, self.feeds)))
+        self.tell("timing runs" + (" of both sides, in turn" if beside.peer else ""))
+        found = compare(sides, self.request.blocks(len(sides)))
         self.tell("profiling each node")
         mine = profile(lambda: self.model.run(None, self.feeds), 0.2 * self.request.seconds)
-        theirs = self._profile_peer(len(mine.calls))
+        theirs = self._profile_peer(len(mine.calls)) if beside.peer else None
         parts = parts_of(mine, self.model.graph)
         self.tell("measuring what this machine can do, once more")
         measure_ceilings(self.machine, self.request.quick)
@@ -180,73 +175,34 @@ class _Inference:
         tracks[OURS]["inference"] = track(mine, rows, "run")
         if theirs:
             tracks[THEIRS] = {"inference": peer_track(theirs, "run")}
-        sides = [OURS, THEIRS] if self.peer is not None else [OURS]
+        names = [side.name for side in sides]
         return {
             "first_run_s": first,
             **_timings(found, mine, rows, roofline, self.feeds),
-            "peer": THEIRS if self.peer else None,
-            "peer_missing": self.missing,
-            "ratio": found.ratio(THEIRS, OURS) if self.peer else None,
-            "ratio_blocks": found.ratio_range(THEIRS, OURS) if self.peer else None,
-            "differences": self.differences,
+            "peer": THEIRS if beside.peer else None,
+            "peer_missing": beside.missing,
+            "ratio": found.ratio(THEIRS, OURS) if beside.peer else None,
+            "ratio_blocks": found.ratio_range(THEIRS, OURS) if beside.peer else None,
+            "differences": beside.differences,
             "layers": rows,
             "peer_nodes": peer_nodes,
-            "memory": _memory(self.request, mine.plan, self.feeds, sides, self.tell),
+            "memory": _memory(self.request, mine.plan, self.feeds, names, self.tell),
         }
 
-    def _open_peer(self, outputs: list[np.ndarray]) -> None:
-        """Start onnxruntime and hold the results against each other; `missing` says why it is left out."""
+    def _beside(self, outputs: list[np.ndarray]) -> Beside:
         if not self.request.peer:
-            self.missing = "it was left out"
-            return
-        if find_spec("onnxruntime") is None:
-            self.missing = "it is not installed: pip install onnxruntime"
-            return
+            return Beside(missing="it was left out")
         self.tell("comparing results with onnxruntime's")
-        try:
-            peer = session(self.request.path, self.request.threads)
-            theirs = peer.run(None, dict(self.feeds))
-        except ModelError as error:
-            self.missing = _without_folder(str(error), self.request.path)
-            return
-        except Exception as error:  # onnxruntime's own classes are no part of its interface
-            said = _without_folder(" ".join(str(error).split()), self.request.path)
-            self.missing = f"it does not run these inputs: {said}"
-            return
-        for name, our, their in zip(self.model.graph.output_names(), outputs, theirs, strict=True):
-            self.differences.append({"output": name, **_difference(name, our, np.asarray(their))})
-        self.peer = peer
+        ours = dict(zip(self.model.graph.output_names(), outputs, strict=True))
+        return open_beside(self.request.path, self.request.threads, self.feeds, ours)
 
-    def _sides(self) -> list[Side]:
-        ours = Side(OURS, lambda: self.model.run(None, self.feeds))
-        return [ours, Side(THEIRS, lambda: self.peer.run(None, self.feeds))] if self.peer else [ours]
-
-    def _profile_peer(self, calls: int) -> PeerProfile | None:
-        return profile_peer(self.request.path, self.feeds, self.request.threads, calls) if self.peer else None
-
-
-def _without_folder(text: str, path: Path) -> str:
-    """What onnxruntime says, without where the file lies: a report tells nothing of that."""
-    return text.replace(str(path.resolve()), path.name).replace(str(path), path.name)
+    def _profile_peer(self, calls: int) -> PeerProfile:
+        return profile_peer(self.request.path, self.feeds, self.request.threads, calls)
 
 
 def _shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
     """Of the values of a plan, in ONNX order."""
     return {name: value.dims for name, value in plan.graph.values.items() if value.shape is not None}
-
-
-def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
-    """How far an output is off; what is infinite or no number in the same place of both is left out."""
-    if ours.shape == theirs.shape and ours.dtype.kind == theirs.dtype.kind == "f":
-        same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-        odd = same & ~np.isfinite(theirs)
-        ours, theirs = np.where(odd, 0, ours), np.where(odd, 0, theirs)
-    if ours.shape != theirs.shape:
-        return {"max_abs": math.inf, "deviations": agree(f"output {name!r}", ours, theirs)}
-    with np.errstate(invalid="ignore"):
-        largest = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0.0))
-    tolerance = math.inf if largest <= NEGLIGIBLE else TOLERANCE
-    return {"max_abs": largest, "deviations": agree(f"output {name!r}", ours, theirs, tolerance)}
 
 
 def _training(
@@ -307,7 +263,7 @@ def _memory(request: Request, plan: Plan, feeds: Feeds, sides: Sequence[str], te
             side: measure_apart(side, request.path, request.threads, feeds, exact=request.exact) for side in sides
         }
     except NbcnnError as error:
-        return found | {"resident_missing": _without_folder(str(error), request.path)}
+        return found | {"resident_missing": without_folder(str(error), request.path)}
     if None in resident.values():
         return found | {"resident_missing": "it is read from /proc, which this system does not have"}
     return found | {"resident": resident}

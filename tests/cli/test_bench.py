@@ -71,8 +71,8 @@ def test_wrong_command_lines(cli: Cli, lenet: Path, args: tuple[str, str]) -> No
 
 
 def test_results_that_differ(fails: Fails, lenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nbcnn.report import network
+    from nbcnn.report import beside
 
-    monkeypatch.setattr(network, "TOLERANCE", -1.0)
-    monkeypatch.setattr(network, "NEGLIGIBLE", -1.0)
+    monkeypatch.setattr(beside, "TOLERANCE", -1.0)
+    monkeypatch.setattr(beside, "NEGLIGIBLE", -1.0)
     assert "output 'output': the results differ" in fails("bench", lenet, *QUICK, "--no-files")

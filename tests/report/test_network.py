@@ -15,7 +15,7 @@ from onnx import helper
 from nbcnn.errors import InputError, ModelError, NbcnnError, UnsupportedError
 from nbcnn.model import Model
 from nbcnn.onnx_io import write_model
-from nbcnn.report import network
+from nbcnn.report import beside, network
 from nbcnn.report.agreement import Disagreement
 from nbcnn.report.html.network import network_page
 from nbcnn.report.network import Request, measure_network
@@ -92,18 +92,18 @@ def test_wrong_results_are_not_timed(resnet_file: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("ours", "theirs"), [(np.nan, np.nan), (np.inf, np.inf)])
 def test_what_is_no_number_on_both_sides_is_left_out(ours: float, theirs: float) -> None:
     a, b = np.array([1.0, 2.0, ours], np.float32), np.array([1.0, 2.0, theirs], np.float32)
-    assert network._difference("y", a, b) == {"max_abs": 0.0, "deviations": 0.0}
+    assert beside.difference("y", a, b) == {"max_abs": 0.0, "deviations": 0.0}
     with pytest.raises(Disagreement):
-        network._difference("y", np.array([1.0, 2.0, 0.0], np.float32), b)
+        beside.difference("y", np.array([1.0, 2.0, 0.0], np.float32), b)
 
 
 def test_what_has_no_deviation_to_speak_of() -> None:
     """A sigmoid's output far below zero: a difference in the last place is many deviations, and means nothing."""
     theirs = np.array([1e-7, 2e-7, 1e-7], np.float32)
-    found = network._difference("y", theirs + np.float32(1e-8), theirs)
+    found = beside.difference("y", theirs + np.float32(1e-8), theirs)
     assert found["max_abs"] < 1e-6 and found["deviations"] > 0.1
     with pytest.raises(Disagreement):
-        network._difference("y", theirs + np.float32(1e-3), theirs)
+        beside.difference("y", theirs + np.float32(1e-3), theirs)
 
 
 def test_a_batch_that_onnxruntime_refuses(tmp_path: Path) -> None:
