@@ -29,7 +29,7 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], 
     "depthwise": ((2, 17, 7, 6), (17, 1, 3, 3), {"group": 17, "pads": [1, 1, 1, 1]}, np.float32),
     "depthwise, whole tiles": ((1, 32, 3, 14), (32, 1, 3, 3), {"group": 32, "pads": [1, 1, 1, 1]}, np.float32),
     "depthwise, strided": ((1, 33, 7, 7), (33, 1, 5, 5), {"group": 33, "strides": [2, 2]}, np.float32),
-    "a lane for each picture": ((23, 5, 6, 7), (11, 5, 3, 3), {"pads": [1, 1, 1, 1]}, np.float32),
+    "a lane for each picture": ((31, 5, 6, 7), (11, 5, 3, 3), {"pads": [1, 1, 1, 1]}, np.float32),
     "double": ((2, 5, 6, 7), (17, 5, 3, 3), {"pads": [1, 0, 1, 1]}, np.float64),
 }
 # rows, inner, columns, element type

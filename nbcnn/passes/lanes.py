@@ -31,8 +31,8 @@ LEAST_DEPTH, LEAST_BLOCKS, MOST_EVALUATED = 4, 4, 512 * 1024
 """Rule 6: input channels, blocks of pictures, each of which one thread computes, and bytes of one when evaluated."""
 LEAST_WORK = 16
 """Rule 2: multiplications for each element that has to be moved into lanes or out of them."""
-FILLED = 0.7
-"""The share of lanes that pictures must fill, and that output channels would not."""
+FILLED, CHANNELS_FILL = 0.85, 0.7
+"""The share of lanes that pictures must fill, and that output channels must not."""
 ALIKE = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh")
 
 
@@ -51,7 +51,7 @@ def _leaves_lanes(node: Node, graph: Graph) -> bool:
     """Whether output channels would leave lanes empty."""
     value = graph.values[node.outputs[0]]
     assert value.dtype is not None
-    return value.dims[1] < FILLED * lanes(value.dtype.itemsize)
+    return value.dims[1] < CHANNELS_FILL * lanes(value.dtype.itemsize)
 
 
 def _can(node: Node, graph: Graph, outputs: set[str]) -> bool:
