@@ -29,6 +29,15 @@ def test_a_table_a_report_and_a_page(cli: Cli, lenet: Path, tmp_path: Path, monk
     assert "wrote lenet-bench.json" in result.stdout
 
 
+@pytest.fixture
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without measuring memory, which takes processes of their own."""
+    from nbcnn.report import network
+
+    monkeypatch.setattr(network, "measure_apart", lambda *args, **kwargs: None)
+
+
+@pytest.mark.usefixtures("no_processes")
 def test_json_can_be_printed(cli: Cli, lenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = cli("bench", lenet, *QUICK, "--no-files", "--json", "-", "--alone")
@@ -38,6 +47,7 @@ def test_json_can_be_printed(cli: Cli, lenet: Path, tmp_path: Path, monkeypatch:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("no_processes")
 def test_shapes_can_be_given(cli: Cli, lenet: Path) -> None:
     shape = ("--shape", "3,1,8,8", "--no-files", "--json", "-", "--alone")
     result = cli("bench", lenet, *QUICK, *shape)
@@ -46,6 +56,7 @@ def test_shapes_can_be_given(cli: Cli, lenet: Path) -> None:
     assert json.loads(result.stdout)["network"]["inputs"]["input"]["shape"] == [4, 1, 8, 8]
 
 
+@pytest.mark.usefixtures("no_processes")
 def test_no_layers(cli: Cli, lenet: Path) -> None:
     result = cli("bench", lenet, *QUICK, "--no-files", "--alone", "--top", 0)
     assert "median time" in result.stdout and "outside of nodes" not in result.stdout

@@ -22,6 +22,12 @@ from nbcnn.report.network import Request, measure_network
 from nbcnn.report.write import as_json
 
 
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is measured for the report that all tests share; there, and in no other, by processes of their own."""
+    monkeypatch.setattr(network, "measure_apart", lambda *args, **kwargs: None)
+
+
 def quick(path: Path, **settings: Any) -> dict[str, Any]:
     return measure_network(Request(path, threads=1, seconds=0.05, **settings))[0]
 
