@@ -89,8 +89,16 @@ class Parameter:
             self._master = self._released()
         if self._master is None:
             assert self._origin is not None, self.name
-            self._master = np.ascontiguousarray(fresh(self._origin), self.dtype).reshape(-1)
+            self._master = self._flat(fresh(self._origin))
         return self._master
+
+    def _flat(self, array: np.ndarray) -> np.ndarray:
+        """The array's own memory where it is as kernels need it, else a copy."""
+        if array.dtype == self.dtype and array.flags.c_contiguous:
+            return array.reshape(-1)
+        copy = aligned_array(self.size, self.dtype)
+        copy.reshape(self.shape)[...] = array
+        return copy
 
     def release(self) -> None:
         """Forget the master array until it is asked for, if it can be made again; whoever holds it still has it."""
