@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nbcnn.cli.console import amount, mebibytes, table
+from nbcnn.cli.console import amount, console, mebibytes, table
 from nbcnn.report.numbers import number, shape_text
 
 __all__ = ["print_report"]
@@ -83,32 +83,41 @@ def _remarks(part: Report) -> Iterator[str]:
 
 
 def _print_layers(part: Report, top: int) -> None:
+    """The slowest `top` layers, and the rest in one row. A narrow terminal gets fewer columns."""
     rows = sorted(part["layers"], key=lambda row: -row["ms"])
-    beside = part["peer"] is not None
-    numbers = ["ms", "time", "GFLOP/s", "GB/s", "roofline", *([f"{part['peer']} ms"] if beside else [])]
-    shown = [_layer(row, beside) for row in rows[:top]]
+    shown = [_layer(row) for row in rows[:top]]
     rest = rows[top:]
     if rest:
         ms, share = sum(row["ms"] for row in rest), sum(row["time_share"] for row in rest)
-        theirs = [number(sum(row["peer_ms"] or 0.0 for row in rest))] if beside else []
-        shown.append([f"{len(rest)} more", "", "", "", number(ms), f"{share:.1%}", "", "", "", *theirs])
-    shown.append(["outside of nodes", "", "", "", number(part["outside_ms"]), *[""] * (len(numbers) - 1)])
-    table(["layer", "op", "output", "algorithm", *numbers], shown, right=numbers)
-
-
-def _layer(row: Report, beside: bool) -> list[str]:
-    roofline = row.get("roofline")
-    cells = [
-        row["name"],
-        "+".join([row["op"], *row["fused"]]),
-        shape_text(row["shape"]),
-        row["algorithm"] or ", ".join(row["kernels"]),
-        number(row["ms"]),
-        f"{row['time_share']:.1%}",
-        number(row["gflops"]) if row["flops"] else "",
-        number(row["gbytes"]),
-        "" if roofline is None else f"{roofline:.0%}",
+        theirs = number(sum(row.get("peer_ms") or 0.0 for row in rest))
+        shown.append({"layer": f"{len(rest)} more", "ms": number(ms), "time": f"{share:.1%}", PEER: theirs})
+    shown.append({"layer": "outside of nodes", "ms": number(part["outside_ms"])})
+    narrow = console().width < WIDE_ENOUGH
+    columns = [
+        name for name in COLUMNS if not (narrow and name in LEFT_OUT) and (part["peer"] is not None or name != PEER)
     ]
-    if beside:
-        cells.append("" if row["peer_ms"] is None else number(row["peer_ms"]))
-    return cells
+    table(columns, [[row.get(name, "") for name in columns] for row in shown], right=NUMBERS)
+
+
+PEER = "onnxruntime ms"
+NUMBERS = ("ms", "time", "GFLOP/s", "GB/s", "roofline", PEER)
+COLUMNS = ("layer", "op", "output", "algorithm", *NUMBERS)
+LEFT_OUT = ("op", "output", "GB/s")
+WIDE_ENOUGH = 120
+
+
+def _layer(row: Report) -> dict[str, str]:
+    """A row's texts by column."""
+    roofline, theirs = row.get("roofline"), row.get("peer_ms")
+    return {
+        "layer": row["name"],
+        "op": "+".join([row["op"], *row["fused"]]),
+        "output": shape_text(row["shape"]),
+        "algorithm": row["algorithm"] or ", ".join(row["kernels"]),
+        "ms": number(row["ms"]),
+        "time": f"{row['time_share']:.1%}",
+        "GFLOP/s": number(row["gflops"]) if row["flops"] else "",
+        "GB/s": number(row["gbytes"]),
+        "roofline": "" if roofline is None else f"{roofline:.0%}",
+        PEER: "" if theirs is None else number(theirs),
+    }
