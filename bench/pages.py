@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.page_firstrun import firstrun_page
 from bench.page_kernels import kernels_page
 from bench.page_networks import networks_page
 from nbcnn.report.html.network import network_page
@@ -19,6 +20,7 @@ PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     "models": networks_page,
     "training": networks_page,
     "kernels": kernels_page,
+    "firstrun": firstrun_page,
     "network": network_page,
 }
 """A report's `benchmark` -> what draws its page; "network" is what `nbcnn bench` writes."""
