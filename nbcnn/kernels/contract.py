@@ -38,6 +38,8 @@ KERNELS: dict[str, str] = {
     "lrn": "lrn",
     "lrn_grad": "lrn",
     "max_pool_indices": "pool",
+    "max_pool_tiles": "pool_tiles",
+    "max_pool_tiles_grad": "pool_tiles",
     "matmul_batched": "matmul",
     "pack_weights": "pack",
     "pad_channels_last": "pad",

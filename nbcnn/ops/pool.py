@@ -61,6 +61,20 @@ def _geometry(x: Value, win: Window) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (x.dims[0], *_cube(win.size, 1), x.dims[1]), (*_cube(win.out, 1), *_cube(win.dilations, 1))
 
 
+def _tiles(win: Window) -> bool:
+    """Whether windows tile the picture, without overlap or rest, and are flat."""
+    flat = all(k == 1 for k in win.kernel[:-2])
+    whole = all(o * k == n for o, k, n in zip(win.out, win.kernel, win.size, strict=True))
+    return flat and whole and win.strides == win.kernel and max(win.dilations) == 1 and not any(win.begins)
+
+
+def _lines(x: Value, win: Window) -> tuple[tuple[int, int, int], tuple[int, int]]:
+    """`shape` and `taps` of the kernels for windows that tile x."""
+    _, _, out_w = (1, 1, *win.out)[-3:]
+    _, taps_h, taps_w = (1, 1, *win.kernel)[-3:]
+    return (x.size // (x.dims[1] * out_w * taps_h * taps_w), out_w, x.dims[1]), (taps_h, taps_w)
+
+
 class Pool(Op):
     """X (N, C, D1...) -> Y (N, C, O1...). Normalized: window (a Window), mode, power (of the norm), include_pad."""
 
@@ -119,6 +133,9 @@ class Pool(Op):
         attrs, x = node.attrs, b.value(node.inputs[0])
         size, form = _geometry(x, attrs["window"])
         source, y = b.buffer(x.name), b.buffer(node.outputs[0])
+        if attrs["mode"] == MAXIMUM and _tiles(attrs["window"]) and not node.output(1):
+            b.call("max_pool_tiles", source, y, *_lines(x, attrs["window"]))
+            return
         power = b.dtype.type(attrs["power"])
         table = b.constant(_table(attrs["window"], attrs["include_pad"]))
         b.call("pool", attrs["mode"], power, source, y, size, form, table, CHANNEL_BLOCK)
@@ -171,6 +188,10 @@ class PoolGrad(Op):
 
     def bind(self, node: Node, b: Binder) -> None:
         attrs, dx = node.attrs, b.value(node.outputs[0])
+        if attrs["mode"] == MAXIMUM and _tiles(attrs["window"]):
+            arrays = b.buffer(node.inputs[1]), b.buffer(node.inputs[0]), b.buffer(dx.name)
+            b.call("max_pool_tiles_grad", *arrays, *_lines(dx, attrs["window"]))
+            return
         size, form = _geometry(dx, attrs["window"])
         x, y = (b.optional(node.input(i)) for i in (1, 2))
         n, d, h, w, channels = size

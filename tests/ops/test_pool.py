@@ -19,6 +19,10 @@ FUNCTIONS = {"MaxPool": "max_pool", "AveragePool": "average_pool", "LpPool": "lp
 WINDOWS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((1, 1, 1, 1), {"kernel_shape": [1, 1]}),
     ((2, 5, 6, 7), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    ((2, 5, 6, 8), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    ((1, 33, 9, 4), {"kernel_shape": [3, 2], "strides": [3, 2]}),
+    ((2, 17, 12), {"kernel_shape": [4], "strides": [4]}),
+    ((1, 3, 2, 4, 6), {"kernel_shape": [1, 2, 3], "strides": [1, 2, 3]}),
     ((1, 17, 9, 8), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
     ((3, 3, 7, 5), {"kernel_shape": [3, 2], "strides": [1, 1], "pads": [0, 1, 2, 0]}),
     ((1, 33, 40, 3), {"kernel_shape": [5, 3], "strides": [2, 1], "pads": [2, 1, 2, 1]}),
