@@ -72,8 +72,8 @@ def test_frozen_layers_are_not_counted_as_trained() -> None:
     summary = summarize(graph, shapes, freeze=["conv*"])
     assert {row.op for row in summary.rows if row.parameters and not row.trained} == {"Conv"}
     # No gradient flows into what lies before the first trained layer.
-    first = next(row for row in summary.rows if row.op == "Conv")
-    assert first.training_bytes == first.forward_bytes
+    first, trained = (next(row for row in s.rows if row.op == "Conv") for s in (summary, summarize(graph, shapes)))
+    assert 2 * first.training_bytes == trained.training_bytes
 
 
 def strided(size: int, kernel: int, stride: int, pads: list[int], op: str = "Conv", **attrs: object) -> Graph:
