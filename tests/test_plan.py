@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -226,3 +228,20 @@ def test_one_plan_may_prepare_the_same_twice() -> None:
     source = proto(nodes, {"x": [1, 3, 8, 8]}, {"y": [1, 3, 8, 8]}, {"s": shape}, opset=13)
     x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
     assert_close(nbcnn.load(source)(x), onnxruntime_run(source, {"x": x})[0])
+
+
+def test_the_memory_of_a_model_that_is_dropped_is_free_at_once() -> None:
+    """Nothing in it refers to itself in a circle, which would wait for the garbage collector."""
+    x, t = batch((2, 3, 12, 12), 5)
+    model = nbcnn.Model(NETWORKS["small resnet"][0]())
+    model(x)
+    trainer = nbcnn.Trainer(model)
+    trainer.step(x, t)
+    seen = [weakref.ref(model._arena), weakref.ref(trainer), *map(weakref.ref, model.parameters.values())]
+    gc.collect()
+    gc.disable()
+    try:
+        del model, trainer
+        assert [reference() for reference in seen] == [None] * len(seen)
+    finally:
+        gc.enable()
