@@ -30,8 +30,8 @@ def load(
 
     dtype: what floats are computed in. exact: forbid convolution algorithms that round otherwise than the direct sum.
     autotune: choose the algorithm of each convolution by timing them when a plan is made, instead of by a cost model;
-    what was measured is kept on disk for this machine. Raises FileError or ModelError. Operators that the engine does not have are named when the model is first run, or
-    by `check`.
+    what was measured is kept on disk for this machine. Raises FileError or ModelError. Operators that the engine does
+    not have are named when the model is first run, or by `check`.
     """
     from nbcnn.onnx_io import read_model
 

@@ -17,7 +17,10 @@ import nbcnn
 from nbcnn.cli.main import program
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/benchmarks.md")]
+DOCUMENTS = [
+    ROOT / name
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/benchmarks.md")
+]
 OPERATORS = ROOT / "docs" / "operators.md"
 
 # Where a path that a document names may begin, beside the root.

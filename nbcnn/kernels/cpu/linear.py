@@ -55,7 +55,7 @@ def apply_rows(builder: Any, kind: VecType, matrix: np.ndarray, rows: Sequence[i
 def _sum_and_difference(
     builder: Any, kind: VecType, even: np.ndarray, odd: np.ndarray, vecs: Sequence[Any]
 ) -> list[Any]:
-    """(even + odd) @ vecs and (even - odd) @ vecs. A factor taken out of the odd part costs nothing in the last step."""
+    """(even + odd) @ vecs and (even - odd) @ vecs; a factor taken out of odd costs nothing in the last step."""
     factor = odd[np.flatnonzero(odd)[-1]]
     a = _combine(builder, kind, even, vecs)
     b = _combine(builder, kind, odd / factor, vecs)

@@ -58,7 +58,7 @@ def locate(form, scratch, at, number, source, pads, grid, outside):
 
 @serial
 def locate_square(scratch, at, number, size, step, source, pads, grid, outside):
-    """As locate, for squares of `size` pixels that begin `step` pixels apart, the first one before the picture by pads."""
+    """As locate, for squares of `size` pixels that begin `step` pixels apart; pads: where the first one begins."""
     height, width, pitch, _channels = source
     left = number % grid[1] * step - pads[1]
     top = number // grid[1] % grid[0] * step - pads[0]
