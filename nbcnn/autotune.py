@@ -137,6 +137,7 @@ def _calls(
             small.inputs.append(value)
     pack_weights(small, parameters)
     plan = build_plan(small, parameters, np.dtype(small.outputs[0].dtype), Arena(), threads=most())
+    plan.compile()
     for value in small.inputs:
         plan.array(value.name)[...] = rng.standard_normal(value.physical)
     for prepared in plan.prepared:
