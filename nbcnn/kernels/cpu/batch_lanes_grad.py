@@ -15,6 +15,9 @@ from nbcnn.kernels.cpu.lane_tiling import FEW_COLUMNS, GRAD_ROWS, MORE_COLUMNS, 
 
 __all__ = ["batch_weight_grad"]
 
+LINES = 4
+"""Lines of the output between two visits to `sums`."""
+
 
 @serial
 def _part(acc, across_tile, part, x, dy, sums, slot, partial, source, outer, kernel_shape, strides, parts):
@@ -35,21 +38,22 @@ def _part(acc, across_tile, part, x, dy, sums, slot, partial, source, outer, ker
     for i in range(slot, slot + all_tiles * size):
         sums[i] = 0
     lines = blocks * out_d * out_h
-    for line in range(lines * part // parts, lines * (part + 1) // parts):
-        d, h, block = line // out_h % out_d, line % out_h, line // out_h // out_d
+    end = lines * (part + 1) // parts
+    for begin in range(lines * part // parts, end, LINES):
         for item in range(all_tiles):
-            at_d = d * strides[0] + item // tiles // kernel_h
-            at_h = h * strides[1] + item // tiles % kernel_h
-            x_at = ((block * in_d + at_d) * in_h + at_h) * in_w * pixel
-            dy_at = line * out_w * out_pixel
             rows = lane_tile.neighbours(down_tile, item % tiles // across * GRAD_ROWS, run - 1, pictures)
             columns = lane_tile.neighbours(across_tile, item % across * many, out_channels - 1, pictures)
             acc = lane_tile.fill(acc, sums, slot + item * size)
-            for _ in range(out_w):
-                for v in range(PICTURE_VECS):
-                    acc = lane_tile.fma_pairs(acc, x, rows, x_at + v * lanes, dy, columns, dy_at + v * lanes)
-                x_at += strides[2] * pixel
-                dy_at += out_pixel
+            for line in range(begin, min(begin + LINES, end)):
+                at_d = line // out_h % out_d * strides[0] + item // tiles // kernel_h
+                at_h = line % out_h * strides[1] + item // tiles % kernel_h
+                x_at = ((line // out_h // out_d * in_d + at_d) * in_h + at_h) * in_w * pixel
+                dy_at = line * out_w * out_pixel
+                for _ in range(out_w):
+                    for v in range(PICTURE_VECS):
+                        acc = lane_tile.fma_pairs(acc, x, rows, x_at + v * lanes, dy, columns, dy_at + v * lanes)
+                    x_at += strides[2] * pixel
+                    dy_at += out_pixel
             tile.spill(acc, sums, slot + item * size)
     weights = (out_channels + width - 1) // width * kernel_d * kernel_h * run * width
     place = part * weights
