@@ -1,5 +1,5 @@
-"""Inference of ResNet-18, ResNet-50, VGG-16 and LeNet beside onnxruntime: same file, same inputs, same number of
-threads.
+"""Inference of ResNet-18, ResNet-50, VGG-16, LeNet and some small networks beside onnxruntime: same file, same inputs,
+same number of threads.
 
 Each result is compared before anything is timed. GFLOP/s count the multiply-adds of direct convolution; the share is of
 the measured ceiling, so that an algorithm with fewer multiplications (Winograd) may pass 1.
@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bench.networks import SHAPES, build, flops, inputs, moved_bytes, onnx_file
-from bench.options import add_timing, ceiling, finish, plan_of, start
+from bench.files import FILES, MissingFile, open_file
+from bench.networks import SHAPES, build, flops, inputs_of, moved_bytes, onnx_file
+from bench.options import add_data, add_timing, ceiling, data_path, finish, plan_of, start
 from bench.report import table
 from nbcnn.report.agreement import agree
 from nbcnn.report.peer import session
@@ -19,7 +20,8 @@ from nbcnn.report.timing import Comparison, Plan, Side, compare
 
 __all__ = ["COLUMNS", "configure", "run"]
 
-BATCHES = {"lenet": (1, 1000)}
+BATCHES = {"lenet": (1, 1000), **dict.fromkeys(FILES, (1,))}
+NETS = ["resnet18", "resnet50", "vgg16", "lenet", *FILES]
 OURS, THEIRS = "nbcnn", "onnxruntime"
 COLUMNS = (
     "network",
@@ -37,8 +39,9 @@ COLUMNS = (
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--nets", nargs="+", choices=sorted(SHAPES), default=["resnet18", "resnet50", "vgg16", "lenet"])
-    parser.add_argument("--batches", nargs="+", type=int, help="(default: 1 8, LeNet 1 1000)")
+    parser.add_argument("--nets", nargs="+", choices=sorted({*SHAPES, *FILES}), default=NETS)
+    parser.add_argument("--batches", nargs="+", type=int, help="(default: 1 8, LeNet 1 1000, networks from files 1)")
+    add_data(parser)
     add_timing(parser, "models")
 
 
@@ -46,7 +49,11 @@ def run(args: argparse.Namespace) -> int:
     machine = start(args, ceilings=True)
     rows = []
     for name in args.nets:
-        model = build(name)
+        try:
+            model = open_file(name, data_path(args)) if name in FILES else build(name)
+        except MissingFile as missing:
+            print(f"{name} is skipped: {missing}")
+            continue
         with onnx_file(model) as path:
             peer = session(path, args.threads)
         for batch in args.batches or BATCHES.get(name, (1, 8)):
@@ -61,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 def one(name: str, model: Any, peer: Any, batch: int, plan: Plan, peak: float | None) -> dict[str, Any]:
     """Compare one network at one batch size; returns the report's row."""
-    x = inputs(name, batch)
-    feeds = {model.inputs[0].name: x}
+    feeds = {model.inputs[0].name: inputs_of(model, batch)}
     difference = agree(f"{name} batch {batch}", model.run(None, feeds)[0], peer.run(None, feeds)[0])
     sides = [Side(OURS, lambda: model.run(None, feeds)), Side(THEIRS, lambda: peer.run(None, feeds))]
     found = compare(sides, plan)

@@ -16,7 +16,7 @@ from nbcnn.passes.specialize import specialize
 from nbcnn.plan import Plan
 from nbcnn.report.arithmetic import multiply_adds, work
 
-__all__ = ["SHAPES", "build", "flops", "inputs", "labels", "moved_bytes", "onnx_file"]
+__all__ = ["SHAPES", "build", "flops", "inputs", "inputs_of", "labels", "moved_bytes", "onnx_file"]
 
 SHAPES = {"lenet": (1, 28, 28), "resnet18": (3, 224, 224), "resnet50": (3, 224, 224), "vgg16": (3, 224, 224)}
 """One sample's shape (C, H, W), by network."""
@@ -30,6 +30,14 @@ def build(name: str, seed: int = 0) -> Model:
 def inputs(name: str, batch: int, seed: int = 0) -> np.ndarray:
     """Standard normal numbers, float32 (batch, C, H, W)."""
     return np.random.default_rng(seed).standard_normal((batch, *SHAPES[name]), dtype=np.float32)
+
+
+def inputs_of(model: Model, batch: int, seed: int = 0) -> np.ndarray:
+    """Such numbers for the one input of any network, float32 (batch, ...)."""
+    (port,) = model.inputs
+    assert port.shape is not None
+    shape = (batch, *(int(n) for n in port.shape[1:] if n is not None))
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 def labels(classes: int, batch: int, seed: int = 0) -> np.ndarray:

@@ -12,7 +12,7 @@ from nbcnn.report.machine import describe, heading, usable_cores
 from nbcnn.report.timing import Plan
 from nbcnn.report.write import write_json
 
-__all__ = ["ROOT", "add_data", "add_out", "add_timing", "data_folder", "finish", "plan_of", "start"]
+__all__ = ["ROOT", "add_data", "add_out", "add_timing", "data_folder", "data_path", "finish", "plan_of", "start"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,12 +40,17 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def data_folder(args: argparse.Namespace) -> Path:
     """The folder of real data; exits with a message where it is missing."""
-    folder = args.data or Path(os.environ.get("NBCNN_DATA") or ROOT.parent / "shared" / "data")
+    folder = data_path(args)
     if not folder.is_dir():
         raise SystemExit(
             f"{folder}: no such folder; name the one with the data sets and models with --data or NBCNN_DATA"
         )
-    return Path(folder)
+    return folder
+
+
+def data_path(args: argparse.Namespace) -> Path:
+    """Where the folder of real data is looked for; it need not exist."""
+    return Path(args.data or os.environ.get("NBCNN_DATA") or ROOT.parent / "shared" / "data")
 
 
 def plan_of(args: argparse.Namespace) -> Plan:

@@ -2,14 +2,16 @@
 
 import sys
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench import __main__ as command
+from bench.files import FILES, MissingFile, open_file
 from bench.finetune import from_scratch
 from bench.layers import Layer, layers_of
-from bench.networks import build, flops, inputs
+from bench.networks import build, flops, inputs, inputs_of
 from nbcnn import zoo
 from nbcnn.report.probe import resident_bytes
 
@@ -67,6 +69,23 @@ def test_from_scratch_forgets_what_was_learned() -> None:
     assert w.std() == pytest.approx((2 / prod(w.shape[1:])) ** 0.5, rel=0.05)
     assert not fresh.initializers["bn1.running_mean"].any() and np.all(fresh.initializers["bn1.running_var"] == 1)
     assert np.all(graph.initializers["layer1.0.conv1.weight"] == 1)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "densenet121"])
+def test_light_models_get_weights_that_keep_activations_alive(name: str, tmp_path: Path) -> None:
+    """Equal weights everywhere would make every channel the same, and a fair comparison impossible."""
+    model = open_file(name, tmp_path)
+    assert all(node.op != "ConstantOfShape" for node in model.graph.nodes)
+    (y,) = model.run(None, {model.inputs[0].name: inputs_of(model, 1)})
+    assert y.std() > 0 and np.isfinite(y).all()
+    assert np.abs(y).min() > np.finfo(np.float32).tiny
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_network_whose_file_is_missing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.files.light_folder", lambda: tmp_path)
+    with pytest.raises(MissingFile, match=FILES[name]):
+        open_file(name, tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is Linux's")
