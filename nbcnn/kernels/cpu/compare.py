@@ -3,7 +3,7 @@
 from llvmlite import ir
 from numba.extending import intrinsic
 
-__all__ = ["between", "choose_equal", "maximum"]
+__all__ = ["between", "choose_equal", "max_lanes", "maximum"]
 
 
 def emit_maximum(builder, a, b):
@@ -20,6 +20,20 @@ def maximum(typingctx, a, b):
         return emit_maximum(builder, *args)
 
     return a(a, a), codegen
+
+
+@intrinsic
+def max_lanes(typingctx, vec):
+    """max_lanes(vec): the largest lane; NaN where there is one."""
+
+    def codegen(context, builder, signature, args):
+        parts = [builder.extract_element(args[0], ir.IntType(32)(i)) for i in range(vec.count)]
+        while len(parts) > 1:
+            half = len(parts) // 2
+            parts = [emit_maximum(builder, parts[i], parts[i + half]) for i in range(half)]
+        return parts[0]
+
+    return vec.element(vec), codegen
 
 
 @intrinsic

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numba import prange
 
-from nbcnn.kernels.cpu import transcendental
+from nbcnn.kernels.cpu import simd, transcendental
+from nbcnn.kernels.cpu.compare import max_lanes, maximum
 from nbcnn.kernels.cpu.jit import kernel, serial
 
 __all__ = ["softmax", "softmax_grad"]
@@ -17,11 +18,30 @@ BLOCK = 4096
 
 
 @serial
+def _largest(x):
+    """The maximum of a contiguous line, or NaN. Lines of a register and more are read in registers, the last of which
+    may overlap the one before; four maxima at once, because each waits for the one before.
+    """
+    lanes = simd.lanes(x)
+    if x.size < lanes:
+        top = x[0]
+        for i in range(1, x.size):
+            top = x[i] if (x[i] > top) | math.isnan(x[i]) else top
+        return top
+    last = x.size - lanes
+    a = b = c = d = simd.load(x, last)
+    for i in range(0, last, 4 * lanes):
+        a = maximum(a, simd.load(x, i))
+        b = maximum(b, simd.load(x, min(i + lanes, last)))
+        c = maximum(c, simd.load(x, min(i + 2 * lanes, last)))
+        d = maximum(d, simd.load(x, min(i + 3 * lanes, last)))
+    return max_lanes(maximum(maximum(a, b), maximum(c, d)))
+
+
+@serial
 def _line(x, y, log):
     """One contiguous line. The maximum is taken off first, so that nothing overflows."""
-    top = x[0]
-    for i in range(1, x.size):
-        top = x[i] if (x[i] > top) | math.isnan(x[i]) else top
+    top = _largest(x)
     total = y.dtype.type(0)
     if log:
         # Through memory: fastmath would join top and the shift first, and lose what a large top leaves no room for.
@@ -79,7 +99,23 @@ def softmax(x, y, shape, log):
 
 
 @serial
-def _line_grad(y, dy, dx, log, start, count, step):
+def _line_grad(y, dy, dx, log):
+    """One contiguous line."""
+    total = y.dtype.type(0)
+    if log:
+        for i in range(y.size):
+            total += dy[i]
+        for i in range(y.size):
+            dx[i] = dy[i] - transcendental.exp(y[i]) * total
+    else:
+        for i in range(y.size):
+            total += dy[i] * y[i]
+        for i in range(y.size):
+            dx[i] = y[i] * (dy[i] - total)
+
+
+@serial
+def _strided_line_grad(y, dy, dx, log, start, count, step):
     total = y.dtype.type(0)
     for i in range(count):
         at = start + i * step
@@ -98,4 +134,8 @@ def softmax_grad(y, dy, dx, shape, log):
     for index in prange((lines + block - 1) // block):
         task = np.int64(index)
         for line in range(task * block, min((task + 1) * block, lines)):
-            _line_grad(y, dy, dx, log, line // inner * count * inner + line % inner, count, inner)
+            if inner == 1:
+                start, end = line * count, (line + 1) * count
+                _line_grad(y[start:end], dy[start:end], dx[start:end], log)
+            else:
+                _strided_line_grad(y, dy, dx, log, line // inner * count * inner + line % inner, count, inner)
