@@ -29,12 +29,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(graph_of("mlp", sizes=(6, 3)), tmp_path_factory.mktemp("tiny") / "tiny.onnx")
 
 
-def in_a_process(cache: Path, *args: object) -> subprocess.CompletedProcess[str]:
-    """A command of its own, with a cache that may be empty."""
+def start(cache: Path, *args: object) -> subprocess.Popen[str]:
+    """A command in a process of its own, with a cache that may be empty."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    code = "from nbcnn.cli.main import main; main()"
-    command = [sys.executable, "-c", code, *map(str, args)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", "from nbcnn.cli.main import main; main()", *map(str, args)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def in_a_process(cache: Path, *args: object) -> subprocess.CompletedProcess[str]:
+    """The same, from start to end; it must go well."""
+    process = start(cache, *args)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return subprocess.CompletedProcess(process.args, 0, out, err)
 
 
 def test_a_model_is_compiled_once(tiny: Path, tmp_path: Path) -> None:
@@ -46,6 +53,16 @@ def test_a_model_is_compiled_once(tiny: Path, tmp_path: Path) -> None:
     run = in_a_process(cache, "infer", tiny, x, "--json")
     assert "compiling" not in run.stderr and sorted(cache.rglob("*.nbc")) == kept
     assert in_a_process(cache, "warmup", tiny).stdout == "everything was compiled already\n"
+
+
+def test_two_at_once(tiny: Path, tmp_path: Path) -> None:
+    """Each compiles what it does not find; what they leave is whole, whoever was last."""
+    both = [start(tmp_path, "warmup", tiny) for _ in range(2)]
+    for process in both:
+        out, err = process.communicate()
+        assert process.returncode == 0 and out.startswith(("compiled ", "everything")), err
+    assert in_a_process(tmp_path, "warmup", tiny).stdout == "everything was compiled already\n"
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_the_first_run_says_that_it_compiles(tiny: Path, tmp_path: Path) -> None:
