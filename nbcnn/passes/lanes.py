@@ -131,6 +131,7 @@ class _Edges:
 
 
 def pictures_in_lanes(graph: Graph, train: bool) -> None:
+    """Rules 1 to 5; train: gradients will be made, so nothing is done that has none."""
     _blocks(graph)
     if not train:
         _pixels_in_lanes(graph)
@@ -214,7 +215,7 @@ def _pool_while_storing(graph: Graph) -> None:
 
 
 def multiply_less(graph: Graph) -> None:
-    """Rule 6."""
+    """Rule 6; not for models that must be exact."""
     for node in graph.nodes:
         if node.op == "BatchConv" and _pays_to_multiply_less(node, graph):
             node.attrs["algorithm"] = FEWER
