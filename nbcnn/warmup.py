@@ -40,18 +40,24 @@ def model_plans(model: Model, shapes: Mapping[str, Sequence[int]], train: bool =
         yield trainer.plan(feeds, np.zeros((dims[0], *dims[2:]), np.int64))
 
 
+RUNS = (("lenet", 1), ("lenet", 32), ("lenet", 1000), ("resnet18", 1), ("resnet50", 1), ("googlenet", 1))
+STEPS = (("lenet", 32), ("lenet", 1000), ("resnet18", 8), ("googlenet", 2), ("densenet121", 2))
+"""Networks and batches that between them need what most others do: a small picture or a large one, few or many."""
+
+
 def standard_plans() -> Iterator[Plan]:
-    """Runs and training steps of networks that hold between them what most others do."""
+    """Runs and training steps of well-known networks, and of a piece of a MobileNet."""
     from nbcnn import zoo
 
-    for name, batch in (("lenet", 1), ("lenet", 32), ("resnet18", 1), ("resnet50", 1), ("googlenet", 1)):
+    for name, batch in RUNS:
         model = Model(zoo.graph_of(name))
         yield model.plan(_batch(model, batch))
     yield from model_plans(Model(_mobile_block()), {"input": (8, 16, 32, 32)}, train=True)
-    for name, batch in (("lenet", 32), ("resnet18", 8)):
-        for optimizer in (SGD(lr=0.01, momentum=0.9), Adam()):
-            model = Model(zoo.graph_of(name))
-            yield Trainer(model, optimizer=optimizer).plan(_batch(model, batch), np.zeros(batch, np.int64))
+    for name, batch in STEPS:
+        model = Model(zoo.graph_of(name))
+        yield Trainer(model, optimizer=SGD(lr=0.01, momentum=0.9)).plan(_batch(model, batch), np.zeros(batch, np.int64))
+    model = Model(zoo.graph_of("lenet"))
+    yield Trainer(model, optimizer=Adam()).plan(_batch(model, 32), np.zeros(32, np.int64))
 
 
 def _batch(model: Model, size: int) -> dict[str, np.ndarray]:
