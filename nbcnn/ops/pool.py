@@ -56,6 +56,16 @@ def _table(win: Window, include_pad: bool) -> np.ndarray:
     return np.array(rows, np.int64)
 
 
+def _middle(win: Window) -> tuple[int, int, int]:
+    """The kernel's `middle` (see there)."""
+    size, taps, step, dilation, out = (
+        _cube(v, 1)[2] for v in (win.size, win.kernel, win.strides, win.dilations, win.out)
+    )
+    begin = _cube(win.begins, 0)[2]
+    first = min(-(-begin // step), out)
+    return first, max(first, min(out, (size + begin - (taps - 1) * dilation - 1) // step + 1)), step
+
+
 def _geometry(x: Value, win: Window) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The kernels' `size` and `form`."""
     return (x.dims[0], *_cube(win.size, 1), x.dims[1]), (*_cube(win.out, 1), *_cube(win.dilations, 1))
@@ -138,7 +148,7 @@ class Pool(Op):
             return
         power = b.dtype.type(attrs["power"])
         table = b.constant(_table(attrs["window"], attrs["include_pad"]))
-        b.call("pool", attrs["mode"], power, source, y, size, form, table, CHANNEL_BLOCK)
+        b.call("pool", attrs["mode"], power, source, y, size, form, _middle(attrs["window"]), table, CHANNEL_BLOCK)
         if node.output(1):
             _, d, h, w, _ = size
             # Column-major: the first spatial dimension runs fastest.

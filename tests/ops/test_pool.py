@@ -174,3 +174,27 @@ def test_refusals() -> None:
         Case("MaxPool", [x[0, 0]], {"kernel_shape": []}).run()
     with pytest.raises(UnsupportedError, match=r"int8"):
         Case("MaxPool", [x.astype(np.int8)], {"kernel_shape": [2, 2]}).run()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("width", "stride"), [(9, 1), (10, 1), (23, 2), (40, 1), (40, 3)])
+@pytest.mark.parametrize("channels", [3, 17, 64])
+def test_lines_of_many_whole_windows(width: int, stride: int, channels: int, dtype: type) -> None:
+    """Tiles of several pixels, with NaN and both infinities among them, and nothing read or written outside."""
+    rng = np.random.default_rng(width)
+    x = rng.standard_normal((2, channels, 5, width)).astype(dtype)
+    flat = x.reshape(-1)
+    for value in (np.nan, -np.nan, np.inf, -np.inf):
+        flat[rng.integers(0, flat.size, flat.size // 60)] = value
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (2, 3))[:, :, ::stride, ::stride]
+    attrs = {"kernel_shape": [3, 3], "strides": [stride, stride]}
+    case = Case("MaxPool", [x], attrs, dtype=dtype)
+    (y,) = case.run()
+    np.testing.assert_array_equal(y, windows.max((-2, -1)))
+    plan = case.training_plan([np.zeros_like(y)])
+    result = plan.graph.outputs[0]
+    np.testing.assert_array_equal(to_onnx_order(run_guarded(plan)[result.name], result.layout), y)
+    finite = np.nan_to_num(x, nan=0.5, posinf=2, neginf=-2)
+    (mean,) = Case("AveragePool", [finite], attrs, dtype=dtype).run()
+    means = np.lib.stride_tricks.sliding_window_view(finite, (3, 3), (2, 3))[:, :, ::stride, ::stride].mean((-2, -1))
+    np.testing.assert_allclose(mean, means, rtol=0, atol=1e-6 if dtype is np.float32 else 1e-14)

@@ -7,6 +7,7 @@ A tile is a tuple of registers, as in tile.py: made once by `zeros(array, rows, 
 
 from __future__ import annotations
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -23,7 +24,21 @@ from nbcnn.kernels.cpu.simd import (
     vec_of,
 )
 
-__all__ = ["PIXELS", "add", "clamp", "fill", "fma", "load", "load_first", "maximum", "starts", "store", "store_first"]
+__all__ = [
+    "PIXELS",
+    "add",
+    "any_nan",
+    "clamp",
+    "fill",
+    "fma",
+    "larger",
+    "load",
+    "load_first",
+    "maximum",
+    "starts",
+    "store",
+    "store_first",
+]
 
 PIXELS = 7
 """Pixels of a tile. Lines of 7, 14, 28, 56 and 112 pixels have two pixels less that touch no padding, and need just as
@@ -133,8 +148,31 @@ def _each(name: str, emit):
     return intrinsic(typing)
 
 
+def _emit_larger(builder, a, b):
+    return builder.select(builder.fcmp_ordered(">", b, a), b, a)
+
+
 add = _each("add", lambda builder, a, b: builder.fadd(a, b))
 maximum = _each("maximum", emit_maximum)
+larger = _each("larger", _emit_larger)
+"""The maximum in a third of the instructions, where no lane is NaN."""
+
+
+@intrinsic
+def any_nan(typingctx, tile):
+    """any_nan(tile): whether any lane of any pixel is NaN."""
+
+    def codegen(context, builder, signature, args):
+        values = cgutils.unpack_tuple(builder, args[0], tile.count)
+        pairs = zip(values[::2], values[1::2] + values[-1:], strict=False)
+        found = None
+        for a, b in pairs:  # one comparison looks at two registers
+            mask = builder.fcmp_unordered("uno", a, b)
+            found = mask if found is None else builder.or_(found, mask)
+        bits = ir.IntType(tile.dtype.count)
+        return builder.icmp_unsigned("!=", builder.bitcast(found, bits), bits(0))
+
+    return types.boolean(tile), codegen
 
 
 @intrinsic
