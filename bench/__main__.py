@@ -12,6 +12,7 @@ BENCHMARKS = {
     "models": "inference of whole networks beside onnxruntime",
     "training": "training steps beside PyTorch",
     "kernels": "convolutions, layer by layer, against the multiply-add ceiling",
+    "bandwidth": "operators that wait for memory, and Gemm at batch 1, against the memory triad",
     "algorithms": "every algorithm of 3x3 convolutions, and the cost model that chooses among them",
     "memory": "resident memory beside onnxruntime, and of training steps beside PyTorch",
     "firstrun": "the first run on a machine, with nothing compiled, and the next one",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from importlib.util import find_spec
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -93,8 +94,18 @@ def layers_table(rows: list[dict[str, Any]]) -> str:
             cells += [found["algorithm"], found["median_ms"], found["gflops"], found["share"]]
         body.append(cells)
     if rows:
-        body.append(total(rows))
+        body += [total(rows), mean(rows)]
     return table(columns, body)
+
+
+def mean(rows: list[dict[str, Any]]) -> list[Any]:
+    """The geometric mean of all lines above, each counted once."""
+    cells: list[Any] = ["geometric mean", "", ""]
+    for direction in DIRECTIONS:
+        rate = geometric_mean(row[direction]["gflops"] for row in rows)
+        share = rows[0][direction]["share"]
+        cells += ["", "", rate, None if share is None else rate * share / rows[0][direction]["gflops"]]
+    return cells
 
 
 def total(rows: list[dict[str, Any]]) -> list[Any]:

@@ -41,6 +41,14 @@ def test_kernels(tmp_path: Path) -> None:
     assert all(row["weight gradient"]["gflops"] > 0 for row in rows)
 
 
+def test_bandwidth(tmp_path: Path) -> None:
+    out = tmp_path / "bandwidth.json"
+    assert main(["bandwidth", "--only", "BatchNorm", "--quick", "--out", str(out)]) == 0
+    rows = report(out)["rows"]
+    assert [row["operator"] for row in rows] == ["BatchNorm, Relu", "BatchNorm sums", "BatchNorm gradient"]
+    assert all(row["gbytes"] > 0 for row in rows)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
 def test_memory(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")

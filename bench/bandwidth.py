@@ -1,0 +1,175 @@
+"""Operators that compute little for what they read and write, one by one, on arrays larger than the caches: GB/s, and
+the share of the memory triad.
+
+Counted are the bytes that must move: every input is read once and every output written once. Statistics of a batch
+norm need their input before its result, so that is two readings, each counted in its own line. An output that takes
+over an input's memory is written there. The products of Gemm at batch 1 read their weights once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from bench.options import add_timing, finish, plan_of, start
+from bench.report import table
+from nbcnn.autodiff import differentiate
+from nbcnn.executor import execute
+from nbcnn.graph import Graph, Node, Value
+from nbcnn.kernels import load
+from nbcnn.lower import lower_for_training
+from nbcnn.model import Model
+from nbcnn.passes.pack import pack_weights
+from nbcnn.passes.specialize import Mode
+from nbcnn.plan import Plan
+from nbcnn.report.timing import Side, compare
+
+__all__ = ["CASES", "Case", "configure", "run"]
+
+FLOAT = np.dtype(np.float32)
+PICTURES = (8, 64, 224, 224)
+"""Activations of 103 MB."""
+WINDOW = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+UPDATES = {"sgd_update": (4, [0.1, 0, 0, 0, 0]), "adam_update": (4, [0.1, 1, 0.9, 0.999, 1e-8, 1, 0, 0])}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network of a few nodes over one activation, `x` to `y`. shape: of x. weights: names and shapes. times: the
+    operators (by the end of their names) whose kernels are timed; of gradients too, where `train`.
+    """
+
+    name: str
+    nodes: tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]], ...]
+    times: str
+    moved: Callable[[int, int], int]
+    shape: tuple[int, ...] = PICTURES
+    weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    train: bool = False
+
+
+def _one(op: str, *more: str, **attrs: Any) -> tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]], ...]:
+    return ((op, ("x", *more), ("y",), attrs),)
+
+
+CHANNELS = PICTURES[1:2]
+NORM = dict.fromkeys(("scale", "bias", "mean", "var"), CHANNELS)
+NORM_RELU = (
+    ("BatchNormalization", ("x", *NORM), ("z",), {}),
+    ("Relu", ("z",), ("y",), {}),
+)
+SWISH = (("Sigmoid", ("x",), ("z",), {}), ("Mul", ("x", "z"), ("y",), {}))
+ROWS, WIDE = (25600, 1024), (1, 25088)
+
+CASES = (
+    Case("Relu", _one("Relu"), "Relu|Clip|Clamp", lambda x, y: x + y),
+    Case("Sigmoid", _one("Sigmoid"), "Sigmoid", lambda x, y: x + y),
+    Case("HardSwish", _one("HardSwish"), "HardSwish", lambda x, y: x + y),
+    Case("Sigmoid, Mul", SWISH, "Sigmoid|Mul|Swish", lambda x, y: x + y),
+    Case("Add", _one("Add", "x"), "Add", lambda x, y: x + y),
+    Case("MaxPool", _one("MaxPool", **WINDOW), "MaxPool", lambda x, y: x + y),
+    Case("AveragePool", _one("AveragePool", **WINDOW), "AveragePool", lambda x, y: x + y),
+    Case("GlobalAveragePool", _one("GlobalAveragePool"), "GlobalAveragePool", lambda x, y: x + y),
+    Case("Softmax", _one("Softmax", axis=-1), "Softmax", lambda x, y: x + y, ROWS),
+    Case("Relu gradient", _one("Relu"), "Grad|Unclamp", lambda x, y: 2 * y + x, train=True),
+    Case("MaxPool gradient", _one("MaxPool", **WINDOW), "PoolGrad", lambda x, y: 2 * x + 2 * y, train=True),
+    Case("AveragePool gradient", _one("AveragePool", **WINDOW), "PoolGrad", lambda x, y: x + y, train=True),
+    Case("Softmax gradient", _one("Softmax", axis=-1), "SoftmaxGrad", lambda x, y: 3 * x, ROWS, train=True),
+    Case("BatchNorm, Relu", NORM_RELU, "BatchNormalization", lambda x, y: 2 * x + y, weights=NORM, train=True),
+    Case("BatchNorm sums", NORM_RELU, "NormalizationSums", lambda x, y: x + y, weights=NORM, train=True),
+    Case("BatchNorm gradient", NORM_RELU, "NormalizationInputGrad", lambda x, y: 2 * x + y, weights=NORM, train=True),
+    Case("Gemm 25088 to 4096, 1 row", _one("Gemm", "w", transB=1), "Gemm", lambda x, y: 4096 * x, WIDE,
+         {"w": (4096, 25088)}),
+    Case("Gemm 4096 to 4096, 1 row", _one("Gemm", "w", transB=1), "Gemm", lambda x, y: 4096 * x, (1, 4096),
+         {"w": (4096, 4096)}),
+)  # fmt: skip
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", default="", help="only lines that contain this text")
+    add_timing(parser, "bandwidth")
+    parser.set_defaults(seconds=0.5, blocks=3)
+
+
+def run(args: argparse.Namespace) -> int:
+    machine = start(args, ceilings=True)
+    peak = machine["triad_gbytes"].get(str(machine["threads"]))
+    rows: list[dict[str, Any]] = []
+    for case in CASES:
+        if args.only in case.name:
+            rows.append(_row(args, case.name, *bind(case), peak))
+    for kernel, (count, settings) in UPDATES.items():
+        for momentum in (False, True) if kernel == "sgd_update" else (True,):
+            name = f"{kernel}, momentum" if kernel == "sgd_update" and momentum else kernel
+            if args.only in name:
+                rows.append(_row(args, name, *_update(kernel, count, settings, momentum), peak))
+    columns = ["operator", "MB", "ms", "GB/s", "share of triad"]
+    print(table(columns, [[r["operator"], r["bytes"] / 1e6, r["median_ms"], r["gbytes"], r["share"]] for r in rows]))
+    finish(args, machine, rows)
+    return 0
+
+
+def _row(
+    args: argparse.Namespace, name: str, call: Callable[[], None], moved: int, peak: float | None
+) -> dict[str, Any]:
+    timing = compare([Side(name, call)], plan_of(args))[name]
+    rate = moved / timing.median / 1e9
+    share = None if peak is None else rate / peak
+    return {"operator": name, "bytes": moved, "gbytes": rate, "share": share, **timing.as_dict()}
+
+
+def bind(case: Case, seed: int = 0) -> tuple[Callable[[], None], int]:
+    """A function that computes what a case times, and the bytes that it must move."""
+    rng = np.random.default_rng(seed)
+    weights = {name: rng.random(shape, dtype=FLOAT) + np.float32(0.1) for name, shape in case.weights.items()}
+    nodes = [
+        Node(op, list(inputs), list(outputs), dict(attrs), name="node") for op, inputs, outputs, attrs in case.nodes
+    ]
+    graph = Graph("case", nodes, [Value("x", FLOAT, case.shape)], [Value("y"), Value("x")], weights, opset={"": 17})
+    model, x = Model(graph), rng.standard_normal(case.shape, dtype=FLOAT)
+    plan = _training_plan(model, case.shape) if case.train else model.plan({"x": x})
+    for value in plan.graph.inputs:
+        array = plan.array(value.name)
+        array[...] = x.reshape(array.shape) if array.size == x.size else rng.standard_normal(array.shape, dtype=FLOAT)
+    execute(plan)
+    ends = tuple(case.times.split("|"))
+    steps = [step for step, node in zip(plan.steps, plan.nodes, strict=True) if node.op.endswith(ends)]
+    if not steps:
+        raise ValueError(f"{case.name}: none of {sorted({node.op for node in plan.nodes})} is timed")
+
+    def compute() -> None:
+        for kernel, args in steps:
+            kernel(*args)
+
+    y = next(v for v in plan.graph.inputs if v.name == "dy") if case.train else plan.graph.outputs[0]
+    return compute, case.moved(4 * prod(case.shape), 4 * y.size)
+
+
+def _training_plan(model: Model, shape: tuple[int, ...]) -> Plan:
+    """Forward and backward of a whole network: x, dy -> the gradient by x."""
+    graph = lower_for_training(model.graph, {"x": (shape, FLOAT)}, FLOAT, ["y"], Mode(True))
+    result = graph.outputs[0]
+    graph.values["dy"] = Value("dy", FLOAT, result.dims)
+    graph.inputs.append(graph.values["dy"])
+    found = differentiate(graph, {result.name: "dy"}, ["x"])
+    graph.outputs = [graph.values[found["x"]]]
+    pack_weights(graph, model.parameters)
+    return model.build(graph)
+
+
+def _update(kernel: str, count: int, settings: list[float], momentum: bool) -> tuple[Callable[[], None], int]:
+    """A step of an optimizer on a weight of 100 MB."""
+    size = 25_000_000
+    rng = np.random.default_rng(0)
+    moments = 2 if kernel == "adam_update" else int(momentum)
+    w, dw, *states = (rng.random(size, dtype=FLOAT) for _ in range(2 + moments))
+    hyper = np.array(settings)
+    hyper[1] = 0.9 if momentum and kernel == "sgd_update" else hyper[1]
+    states = states or [np.empty(0, FLOAT)]
+    update = load("cpu", kernel)
+    return lambda: update(w, dw, *states, hyper, size), w.nbytes * (3 + 2 * moments)
