@@ -92,7 +92,12 @@ class Gather:
     ) -> None:
         """Emit the call; y is overwritten on the grid."""
         pixels = self.images * prod(self.grid)
-        if self._is_product(packing):
+        product = self._is_product(packing)
+        if product and pixels == 1:
+            arrays = (x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y)
+            b.call("vector_product", *arrays, (packing.run, packing.channels), *bounds(node, b.dtype))
+            return
+        if product and packing.channels > lanes(packing.itemsize):
             bind_product(b, node, x, w, y, pixels, packing, epilogue)
             return
         block = min(BLOCK, -(-pixels // ROWS) * ROWS)
@@ -118,7 +123,7 @@ class Gather:
         still = not others and not any((*moves, *self.first)) and {*self.step, *self.jump} == {1}
         same = tuple(self.grid) == tuple(self.extent) == tuple(self.target)
         dense = packing.groups == 1 and self.pitch == packing.run and self.out_pitch == packing.channels
-        return still and same and dense and packing.channels > lanes(packing.itemsize)
+        return still and same and dense
 
     def _rows_collide(self, packing: Packing) -> bool:
         """Whether a tile's rows of x push each other out of the L1 cache, and are read often enough to be copied."""

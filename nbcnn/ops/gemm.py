@@ -10,7 +10,7 @@ from nbcnn.errors import ModelError
 from nbcnn.geometry import Window
 from nbcnn.graph import Node, Value
 from nbcnn.ops.base import Facts, Op, Shaped, register
-from nbcnn.ops.gather import Epilogue, Gather, bounds, weight_grad
+from nbcnn.ops.gather import Epilogue, Gather, weight_grad
 from nbcnn.ops.packing import Packing, matrix
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ def bind_product(
 ) -> None:
     """y (rows, channels) = a (rows, depth) times packed w, plus bias and residual, clamped."""
     depth = packing.depth
-    if rows == 1:
-        arrays = (b.buffer(a), b.buffer(w), b.optional(epilogue.bias), b.optional(epilogue.residual), b.buffer(y))
-        b.call("vector_product", *arrays, (depth, packing.channels), *bounds(node, b.dtype))
-        return
     gather = Gather(rows, (1,), (1,), depth, (1,), (1,), packing.channels, (0,), (1,), [((0,), 0)])
     gather.bind(b, node, b.buffer(a), b.buffer(w), b.buffer(y), packing, epilogue)
 
