@@ -13,7 +13,7 @@ from numba import get_thread_id, prange
 
 from nbcnn.kernels.cpu import simd, tile
 from nbcnn.kernels.cpu.jit import inlined, kernel, serial
-from nbcnn.kernels.cpu.tiling import PANEL_VECS, ROWS
+from nbcnn.kernels.cpu.tiling import PANEL_VECS, ROWS, SHORT_ROWS
 
 __all__ = ["conv_pointwise"]
 
@@ -55,6 +55,17 @@ def _finish_edge(row, spill, spot, y, start, pitch, rows, column, columns, bias,
 
 
 @serial
+def _edge_tile(
+    acc, row, x, starts, w, at, depth, y, residual, ahead, steps, spill, spot, start, rows, column, columns, bias, base,
+    low, high,
+):  # fmt: skip
+    """A tile of which not every row or column is there, from its product to its place in y."""
+    found = _multiply(acc, row, x, starts, w, at, depth, y, residual, ahead, steps)
+    tile.spill(found, spill, spot)
+    _finish_edge(row, spill, spot, y, start[0], start[1], rows, column, columns, bias, base, low, high)
+
+
+@serial
 def _pack_rows(x, scratch, at, apart, start, pitch, rows, count, depth):
     """Copy `depth` channels of `rows` rows of x to scratch, `apart` elements from each other; the last one fills up to
     `count`.
@@ -70,6 +81,7 @@ def _pack_rows(x, scratch, at, apart, start, pitch, rows, count, depth):
 def _pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule, low, high):
     """A block of rows by a range of panels, a part of the depth after the other."""
     acc, row = tile.zeros(y, ROWS, PANEL_VECS), tile.zeros(y, 1, PANEL_VECS)
+    short = tile.zeros(y, SHORT_ROWS, PANEL_VECS)
     all_rows, depth, channels = dims
     block, panel_group, part, copies, _slot = schedule
     lanes = simd.lanes(y)
@@ -113,24 +125,27 @@ def _pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule
                             _pack_rows(x, scratch, place, apart, start, depth, left, ROWS, count)
                         start, pitch = simd.distance(x, scratch) + place, apart
                 starts = tile.pitched(acc, row, start, pitch)
-                found = _multiply(
-                    acc, row, x, starts, w, (panel * depth + c0) * width, count, y, below, (x_ahead, y_ahead),
-                    (x_step, y_step),
-                )  # fmt: skip
+                weight, ahead, steps = (panel * depth + c0) * width, (x_ahead, y_ahead), (x_step, y_step)
+                place_y = (at * channels, channels)
+                if left <= SHORT_ROWS:
+                    _edge_tile(
+                        short, row, x, tile.pitched(short, row, start, pitch), w, weight, count, y, below, ahead, steps,
+                        scratch, slot, place_y, left, column, columns, offset, base, floor, ceiling,
+                    )  # fmt: skip
+                elif (left < ROWS) | (columns < width):
+                    _edge_tile(
+                        acc, row, x, starts, w, weight, count, y, below, ahead, steps, scratch, slot, place_y, left,
+                        column, columns, offset, base, floor, ceiling,
+                    )  # fmt: skip
+                else:
+                    found = _multiply(acc, row, x, starts, w, weight, count, y, below, ahead, steps)
+                    places = tile.pitched(acc, row, at * channels, channels)
+                    if base.size > 0:
+                        tile.finish_onto(found, row, y, places, column, added, base, floor, ceiling)
+                    else:
+                        tile.finish(found, row, y, places, column, added, floor, ceiling)
                 x_ahead += x_step * count
                 y_ahead += y_step * count
-                if (left < ROWS) | (columns < width):
-                    tile.spill(found, scratch, slot)
-                    _finish_edge(
-                        row, scratch, slot, y, at * channels, channels, left, column, columns, offset, base, floor,
-                        ceiling,
-                    )  # fmt: skip
-                elif base.size > 0:
-                    places = tile.pitched(acc, row, at * channels, channels)
-                    tile.finish_onto(found, row, y, places, column, added, base, floor, ceiling)
-                else:
-                    places = tile.pitched(acc, row, at * channels, channels)
-                    tile.finish(found, row, y, places, column, added, floor, ceiling)
 
 
 @kernel
