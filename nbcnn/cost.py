@@ -5,7 +5,7 @@ longer. Only ratios matter here: what all algorithms of a layer have in common, 
 the output, is left out. Cycles are those of one fused multiply-add on one register.
 
 The constants come from the times that `python -m bench algorithms` measures. It also says how often the model picks the
-fastest algorithm, what it loses where it does not (0.6 to 1.6% over 80 layers, in three runs), and which constants would
+fastest algorithm, what it loses where it does not (0.6 to 1.6% over 80 layers), and which constants would
 have lost least.
 """
 
