@@ -12,17 +12,18 @@ import click
 from nbcnn.cli.console import note
 from nbcnn.compilation import Compilation, watch_compilation
 
-__all__ = ["announced", "state"]
+__all__ = ["announced", "kernels", "state"]
 
 CLEAR = "\r\x1b[K"
 
 
 def state(now: Compilation) -> str:
     """How far it is, in a few words."""
-    return f"compiling {_kernels(now.total)} for this machine, once: {now.done} done"
+    return f"compiling {kernels(now.total)} for this machine, once: {now.done} done"
 
 
-def _kernels(count: int) -> str:
+def kernels(count: int) -> str:
+    """This many, in words."""
     return "1 kernel" if count == 1 else f"{count} kernels"
 
 
@@ -41,10 +42,10 @@ class _Line:
             if not now.kept:
                 note("compiled kernels cannot be kept: set NUMBA_CACHE_DIR to a folder that can be written")
             if not live:
-                note(f"compiling {_kernels(now.total)} for this machine, once")
+                note(f"compiling {kernels(now.total)} for this machine, once")
         if live:
             self.open = now.done < now.total
-            done = f"note: compiled {_kernels(now.total)} for this machine, once: {time.monotonic() - self.start:.1f} s"
+            done = f"note: compiled {kernels(now.total)} for this machine, once: {time.monotonic() - self.start:.1f} s"
             click.echo(CLEAR + (state(now) if self.open else done), err=True, nl=not self.open)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from nbcnn.cli.compiling import state
+from nbcnn.cli.compiling import kernels, state
 from nbcnn.cli.console import console
 from nbcnn.cli.dims import Shape
 from nbcnn.compilation import Compilation, watch_compilation
@@ -55,7 +55,7 @@ def command(
             shapes = input_shapes(network.graph, batch, {name or first: dims for name, dims in shape})
             count = warm_up(model_plans(network, shapes, train))
     seconds = time.monotonic() - start
-    click.echo(f"compiled {count} kernels in {seconds:.1f} s" if count else "everything was compiled already")
+    click.echo(f"compiled {kernels(count)} in {seconds:.1f} s" if count else "everything was compiled already")
 
 
 @contextmanager

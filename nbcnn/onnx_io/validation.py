@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,11 +90,12 @@ def validate(
     numbers to symbolic dimensions. An output is ok when |actual - expected| <= atol + rtol * |expected| everywhere;
     by default both follow from its element type (TOLERANCES).
 
-    Raises ModelError when onnxruntime refuses the model or the inputs, InputError when `inputs` do not fit.
+    Raises ModelError when onnxruntime refuses the model or the inputs, or is not installed, InputError when `inputs` do
+    not fit.
     """
+    session = open_session(model)
     import onnxruntime
 
-    session = open_session(model)
     feeds, guesses = make_feeds(session.get_inputs(), inputs, dims or {}, seed)
     names = [output.name for output in session.get_outputs()]
     try:
@@ -108,6 +110,8 @@ def validate(
 
 def open_session(model: Source) -> onnxruntime.InferenceSession:
     """An onnxruntime CPU session with its defaults, silent but for errors."""
+    if find_spec("onnxruntime") is None:
+        raise ModelError("there is nothing to compare with: onnxruntime is not installed: pip install onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def in_a_process(cache: Path, *args: object) -> subprocess.CompletedProcess[str]
 def test_a_model_is_compiled_once(tiny: Path, tmp_path: Path) -> None:
     cache, x = tmp_path / "cache", tmp_path / "x.npy"
     np.save(x, np.zeros((1, 6), np.float32))
-    assert in_a_process(cache, "warmup", tiny).stdout.startswith("compiled ")
+    assert re.match(r"compiled (1 kernel|[2-9] kernels|\d\d+ kernels) in ", in_a_process(cache, "warmup", tiny).stdout)
     kept = sorted(cache.rglob("*.nbc"))
     assert kept
     run = in_a_process(cache, "infer", tiny, x, "--json")

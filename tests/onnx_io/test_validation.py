@@ -117,3 +117,9 @@ def test_inputs_that_cannot_be_made(identity_model: Maker) -> None:
         info.CopyFrom(helper.make_tensor_value_info(info.name, 8, ["N"]))
     with pytest.raises(UnsupportedError, match=r"input 'x' is a tensor\(string\)"):
         validate(model, None, engine(WEIGHT))
+
+
+def test_without_onnxruntime(linear: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbcnn.onnx_io.validation.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="onnxruntime is not installed: pip install"):
+        validate(linear(), None, lambda names, feeds: [])
