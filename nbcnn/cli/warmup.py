@@ -13,6 +13,7 @@ from nbcnn.cli.compiling import kernels, state
 from nbcnn.cli.console import console
 from nbcnn.cli.dims import Shape
 from nbcnn.compilation import Compilation, watch_compilation
+from nbcnn.errors import FileError
 
 __all__ = ["command"]
 
@@ -46,7 +47,8 @@ def command(
     from nbcnn.warmup import model_plans, standard_plans, warm_up
 
     start = time.monotonic()
-    with bar():
+    lost: list[Compilation] = []
+    with bar(lost):
         if model is None:
             count = warm_up(standard_plans())
         else:
@@ -54,13 +56,15 @@ def command(
             first = network.inputs[0].name if network.inputs else ""
             shapes = input_shapes(network.graph, batch, {name or first: dims for name, dims in shape})
             count = warm_up(model_plans(network, shapes, train))
+    if lost:
+        raise FileError("compiled kernels cannot be kept: set NUMBA_CACHE_DIR to a folder that can be written")
     seconds = time.monotonic() - start
     click.echo(f"compiled {kernels(count)} in {seconds:.1f} s" if count else "everything was compiled already")
 
 
 @contextmanager
-def bar() -> Iterator[None]:
-    """A progress bar for what is compiled while this lasts, on a terminal."""
+def bar(lost: list[Compilation]) -> Iterator[None]:
+    """A progress bar for what is compiled while this lasts, on a terminal. lost: gets what the disk does not take."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     screen = console()
@@ -69,6 +73,8 @@ def bar() -> Iterator[None]:
         task = progress.add_task("making plans", total=None)
 
         def show(now: Compilation) -> None:
+            if not now.kept:
+                lost.append(now)
             progress.update(task, description=state(now), completed=now.done, total=now.total)
 
         with watch_compilation(show):

@@ -137,3 +137,10 @@ def test_a_cache_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[s
         assert watcher is not None
         watcher(Compilation(0, 3, "", kept=False))
     assert "set NUMBA_CACHE_DIR" in capsys.readouterr().err
+
+
+def test_warmup_fails_where_nothing_can_be_kept(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    process = start(tmp_path / "file" / "cache", "warmup", tiny)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (1, "") and "set NUMBA_CACHE_DIR" in err
