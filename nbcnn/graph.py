@@ -13,11 +13,14 @@ inside.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+
+from nbcnn.filemap import fresh, lies_in_file
 
 __all__ = ["Dim", "Graph", "Node", "Value", "is_float"]
 
@@ -127,6 +130,17 @@ class Graph:
             opset=dict(self.opset),
             metadata=dict(self.metadata),
         )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
+        """Nothing is shared but arrays that lie in a file, which nobody can write to."""
+        memo |= {id(array): array for array in self.initializers.values() if lies_in_file(array)}
+        found = memo[id(self)] = Graph()
+        vars(found).update(copy.deepcopy(vars(self), memo))
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle, with the arrays that lie in a file; raises FileError where that has been written to."""
+        return vars(self) | {"initializers": {name: fresh(array) for name, array in self.initializers.items()}}
 
     def producers(self) -> dict[str, Node]:
         """Value name -> the node that writes it."""

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,8 @@ class Model:
     choose the algorithm of each convolution by timing them, once for a machine and a shape, instead of by the cost
     model.
 
-    Any thread may call a model; calls of one model wait for each other.
+    Any thread may call a model; calls of one model wait for each other. copy.deepcopy gives another model with weights of
+    its own; pickle keeps network, present weights and these settings. Plans are made anew.
     """
 
     def __init__(
@@ -96,6 +98,12 @@ class Model:
     def __repr__(self) -> str:
         inputs = ", ".join(f"{p.name} {p.dtype}{list(p.shape or ())}" for p in self.inputs)
         return f"<nbcnn.Model {self.source or self.graph.name!r}: {len(self.graph.nodes)} nodes, inputs {inputs}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What copy and pickle make another model of; neither shares a weight that is written to with this one."""
+        settings = {"source": self.source, "exact": self.exact, "autotune": self.autotune}
+        with self.lock:
+            return partial(type(self), **settings), (self.trained_graph(), self.dtype.name)
 
     # --- running
 
