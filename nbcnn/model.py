@@ -44,8 +44,8 @@ class Model:
     choose the algorithm of each convolution by timing them, once for a machine and a shape, instead of by the cost
     model.
 
-    Any thread may call a model; calls of one model wait for each other. copy.deepcopy gives another model with weights of
-    its own; pickle keeps network, present weights and these settings. Plans are made anew.
+    Any thread may call a model; calls of one model wait for each other. copy.deepcopy gives another model with weights
+    of its own; pickle keeps network, present weights and these settings. Plans are made anew.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What copy and pickle make another model of; neither shares a weight that is written to with this one."""
-        settings = {"source": self.source, "exact": self.exact, "autotune": self.autotune}
+        settings: dict[str, Any] = {"source": self.source, "exact": self.exact, "autotune": self.autotune}
         with self.lock:
             return partial(type(self), **settings), (self.trained_graph(), self.dtype.name)
 
