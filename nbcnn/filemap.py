@@ -7,6 +7,7 @@ the file has become shorter. So what the engine needs is read by `fresh`, which 
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import sys
@@ -25,6 +26,9 @@ MAPPED = hasattr(os, "preadv") and sys.byteorder == "little"
 little-endian.
 """
 
+MAP_FIXED = 0x10
+"""mmap(2): at this very address (Linux on all its common processors, macOS, the BSDs)."""
+
 
 class FileMap(mmap.mmap):
     """The content of a file, read only. Raises OSError where it cannot be read, ValueError where it is empty."""
@@ -36,7 +40,11 @@ class FileMap(mmap.mmap):
     def __new__(cls, path: str | os.PathLike[str]) -> FileMap:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            found = super().__new__(cls, descriptor, 0, access=mmap.ACCESS_READ)
+            size = os.fstat(descriptor).st_size
+            if not size:
+                raise ValueError(f"{os.fspath(path)} is empty")
+            found = super().__new__(cls, -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)
+            _put_over(found, descriptor)
         except BaseException:
             os.close(descriptor)
             raise
@@ -77,7 +85,7 @@ def fresh(array: np.ndarray) -> np.ndarray:
         return array
     if not array.flags.c_contiguous:
         raise ValueError("only whole runs of a file can be read")
-    offset = array.ctypes.data - np.frombuffer(file, np.uint8, 1).ctypes.data
+    offset = array.ctypes.data - _address(file)
     copy = aligned_array(array.size, array.dtype)
     file.fill(offset, copy)
     return copy.reshape(array.shape)
@@ -94,3 +102,21 @@ def _file(array: np.ndarray) -> FileMap | None:
         base = base.base
     owner = base.obj if isinstance(base, memoryview) else base
     return owner if isinstance(owner, FileMap) else None
+
+
+def _put_over(pages: mmap.mmap, descriptor: int) -> None:
+    """Let a file's pages take the place of empty ones. A mmap of the file itself would keep a second descriptor open
+    (until Python 3.13), and a server with many models would run out of them.
+    """
+    call = ctypes.CDLL(None, use_errno=True).mmap
+    call.restype, call.argtypes = (
+        ctypes.c_void_p,
+        [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long],
+    )
+    start = _address(pages)
+    if call(start, len(pages), mmap.PROT_READ, mmap.MAP_PRIVATE | MAP_FIXED, descriptor, 0) != start:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _address(pages: mmap.mmap) -> int:
+    return np.frombuffer(pages, np.uint8, 1).ctypes.data
