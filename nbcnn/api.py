@@ -55,10 +55,12 @@ def validate(
     dims: Mapping[str, int] | None = None,
     seed: int = 0,
     exact: bool = False,
+    autotune: bool = False,
 ) -> Report:
     """Run a network here and in onnxruntime on the same inputs, and compare every output.
 
     inputs: arrays by name; None makes random ones from the network's input shapes, with `dims` for symbolic dimensions.
+    exact, autotune: as in `load`, which they are for.
     The report's `ok` says whether all outputs agree; printed, it shows the largest absolute and relative differences.
     """
     from nbcnn import onnx_io
@@ -66,7 +68,7 @@ def validate(
     if isinstance(source, Model):
         model, proto = source, onnx_io.to_proto(source.trained_graph())
     else:
-        model, proto = load(source, exact=exact), source  # type: ignore[assignment]
+        model, proto = load(source, exact=exact, autotune=autotune), source  # type: ignore[assignment]
 
     def run(names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         return model.run(names, feeds)

@@ -18,7 +18,7 @@ __all__ = ["command"]
     "--data", type=click.Path(path_type=Path), help="A .npz file with arrays by input name (default: random numbers)."
 )
 @click.option(
-    "--dims",
+    "--dim",
     type=Binding(),
     multiple=True,
     metavar="NAME=N",
@@ -26,9 +26,16 @@ __all__ = ["command"]
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random numbers.")
 @click.option("--exact", is_flag=True, help="Forbid algorithms that round otherwise than the direct sum of products.")
+@click.option("--autotune", is_flag=True, help="Choose algorithms of convolutions by timing them (once for a machine).")
 @click.pass_context
 def command(
-    ctx: click.Context, model: Path, data: Path | None, dims: tuple[tuple[str, int], ...], seed: int, exact: bool
+    ctx: click.Context,
+    model: Path,
+    data: Path | None,
+    dim: tuple[tuple[str, int], ...],
+    seed: int,
+    exact: bool,
+    autotune: bool,
 ) -> None:
     """Run MODEL here and in onnxruntime on the same inputs, and compare every output.
 
@@ -38,7 +45,7 @@ def command(
     from nbcnn.cli.arrays import load_npz
 
     inputs = load_npz(data) if data else None
-    report = validate(model, inputs, dims=dict(dims), seed=seed, exact=exact)
+    report = validate(model, inputs, dims=dict(dim), seed=seed, exact=exact, autotune=autotune)
     rows = [
         (
             output.name,

@@ -28,20 +28,22 @@ __all__ = ["command"]
 )
 @click.option("--train", is_flag=True, help="A training step of MODEL too.")
 @click.option("--exact", is_flag=True, help="Forbid algorithms that round otherwise than the direct sum of products.")
+@click.option("--autotune", is_flag=True, help="Choose algorithms of convolutions by timing them (once for a machine).")
 def command(
     model: Path | None,
     batch: int | None,
     shape: tuple[tuple[str, tuple[int, ...]], ...],
     train: bool,
     exact: bool,
+    autotune: bool,
 ) -> None:
     """Compile what running MODEL needs on this machine, so that its first run is as quick as the next.
 
     Without MODEL: what most networks need, to run and to train. Kernels are kept in the user's cache folder, or in
     $NUMBA_CACHE_DIR, and are compiled again after an upgrade of nbcnn or Numba.
     """
-    if model is None and (batch or shape or train or exact):
-        raise click.UsageError("--batch, --shape, --train and --exact are for a MODEL.")
+    if model is None and (batch or shape or train or exact or autotune):
+        raise click.UsageError("--batch, --shape, --train, --exact and --autotune are for a MODEL.")
     from nbcnn.api import load
     from nbcnn.report.shapes import input_shapes
     from nbcnn.warmup import model_plans, standard_plans, warm_up
@@ -52,7 +54,7 @@ def command(
         if model is None:
             count = warm_up(standard_plans())
         else:
-            network = load(model, exact=exact)
+            network = load(model, exact=exact, autotune=autotune)
             first = network.inputs[0].name if network.inputs else ""
             shapes = input_shapes(network.graph, batch, {name or first: dims for name, dims in shape})
             count = warm_up(model_plans(network, shapes, train))

@@ -111,7 +111,7 @@ def test_wrong_name_of_the_only_array(fails: Fails, lenet: Path, tmp_path: Path)
 
 
 def test_unknown_dimension(fails: Fails, lenet: Path) -> None:
-    assert "no dimension 'Q'; the open ones are ['N']" in fails("validate", lenet, "--dims", "Q=2")
+    assert "no dimension 'Q'; the open ones are ['N']" in fails("validate", lenet, "--dim", "Q=2")
 
 
 def test_metadata_that_cannot_be_read(cli: Callable[..., Result], fails: Fails, tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from click.testing import Result
 from onnx import helper, numpy_helper
 
 import nbcnn.onnx_io.validation
+from nbcnn import autotune
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.model import Model
 from nbcnn.ops import REGISTRY
+from nbcnn.passes.algorithms import by_cost
 from nbcnn.report.check import check
 from nbcnn.report.notes import training_notes
 from nbcnn.zoo import graph_of
@@ -174,7 +176,7 @@ def test_check_and_train_say_it(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_validate(cli: Cli, lenet: Path, tmp_path: Path) -> None:
-    result = cli("validate", lenet, "--dims", "N=3", "--exact")
+    result = cli("validate", lenet, "--dim", "N=3", "--exact")
     assert result.exit_code == 0, result.output
     assert "output" in result.stdout and "3x10" in result.stdout and "agrees with onnxruntime" in result.stdout
     np.savez(tmp_path / "x.npz", input=np.zeros((5, 1, 8, 8), np.float32))
@@ -187,6 +189,20 @@ def test_validate_exits_with_1_where_outputs_differ(cli: Cli, lenet: Path, monke
     assert result.exit_code == 1
     assert "differs" in result.stdout and "1 of 1 outputs differ from onnxruntime" in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", ["validate", "warmup"])
+def test_autotune(cli: Cli, lenet: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    used = []
+
+    def tuner(threads: int) -> object:
+        used.append(threads)
+        return by_cost
+
+    monkeypatch.setattr(autotune, "Tuner", tuner)
+    for options, count in (([], 0), (["--autotune"], 1)):
+        assert cli(command, lenet, *options).exit_code == 0
+        assert len(used) == count
 
 
 def test_validate_wrong_names(fails: Callable[..., str], lenet: Path, tmp_path: Path) -> None:

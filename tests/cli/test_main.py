@@ -10,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
+import click
 import pytest
 from click.testing import Result
 
 from nbcnn.cli import check
+from nbcnn.cli.dims import Binding, Shape
 from nbcnn.cli.main import COMMANDS, program
 
 Cli = Callable[..., Result]
@@ -63,7 +65,7 @@ def test_version(cli: Cli) -> None:
         ("infer", "m.onnx", "a.npy", "b.png"),
         ("infer", "m.onnx", "a.png", "--size", "0"),
         ("infer", "m.onnx", "a.png", "--mean", "x"),
-        ("validate", "m.onnx", "--dims", "N"),
+        ("validate", "m.onnx", "--dim", "N"),
         ("summary", "m.onnx", "--shape", "input=a"),
         ("train", "--data", "digits"),
         ("train", "m.onnx"),
@@ -76,6 +78,16 @@ def test_wrong_usage_exits_with_2(cli: Cli, lenet: Path, args: tuple[str, ...]) 
     assert result.exit_code == 2, result.output
     assert "Usage:" in result.stderr and "Error: " in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_the_same_thing_has_the_same_option_everywhere() -> None:
+    commands = {name: program.get_command(click.Context(program), name) for name in COMMANDS}
+    for name, command in commands.items():
+        assert command is not None
+        options = {option: parameter for parameter in command.params for option in parameter.opts}
+        assert ("--exact" in options) == ("--autotune" in options), name
+        assert all(key == "--dim" for key, option in options.items() if isinstance(option.type, Binding)), name
+        assert all(key == "--shape" for key, option in options.items() if isinstance(option.type, Shape)), name
 
 
 def broken(error: BaseException) -> Callable[..., NoReturn]:
