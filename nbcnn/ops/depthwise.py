@@ -18,7 +18,9 @@ from nbcnn.ops.packing import Packing
 __all__ = ["bind_depthwise", "depthwise_weight_grad"]
 
 BOX_BYTES = 128 * 1024
-"""What is copied of a register of channels at a time: some lines may leave the L1 cache, but not the L2 cache."""
+"""What depthwise_gather copies of a register of channels at a time: the L2 cache holds it."""
+TASK_LINES = 16
+"""Lines of a task of depthwise_3x3, where there are more: with all their channels they should stay in the L2 cache."""
 FEW_LINES = 4
 """Lines of a task at the least, because neighbours read the same lines of x."""
 
@@ -26,7 +28,10 @@ FEW_LINES = 4
 def bind_depthwise(
     gather: Gather, b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, packing: Packing, epilogue: Epilogue
 ) -> None:
-    """Emit the call of depthwise_gather; y is overwritten on the grid."""
+    """Emit the call of the kernel; y is overwritten on the grid."""
+    if _is_3x3(gather):
+        _bind_3x3(gather, b, node, x, w, y, packing, epilogue)
+        return
     width = lanes(packing.itemsize)
     grid, step = triple(gather.grid, 1), triple(gather.step, 1)
     moves = np.array([triple(move, 0) for move, _ in gather.taps], np.int64).reshape(-1, 3)
@@ -47,6 +52,41 @@ def bind_depthwise(
         tuple(int(n) for n in first),
         size,
         (lines, registers, slot),
+        *bounds(node, b.dtype),
+    )
+
+
+def _is_3x3(gather: Gather) -> bool:
+    """Whether these are all taps of a 3x3 kernel, which move in strides of 1 or 2 and write all of y."""
+    if len(gather.taps) != 9 or len(gather.grid) != 2:
+        return False
+    moves = sorted(tuple(move) for move, _ in gather.taps)
+    (top, left), step = moves[0], tuple(gather.step)
+    dense = moves == [(top + i, left + j) for i in range(3) for j in range(3)]
+    whole = tuple(gather.grid) == tuple(gather.target) and not any(gather.first) and {*gather.jump} == {1}
+    return dense and whole and step in ((1, 1), (2, 2))
+
+
+def _bind_3x3(
+    gather: Gather, b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, packing: Packing, epilogue: Epilogue
+) -> None:
+    """Emit the call of depthwise_3x3."""
+    width = panel_width(packing.channels, packing.itemsize)
+    taps = sorted((tuple(move), number * width) for move, number in gather.taps)
+    (out_h, out_w), (in_h, in_w) = gather.grid, gather.extent
+    registers = -(-packing.channels // lanes(packing.itemsize))
+    parts = -(-out_h // TASK_LINES)
+    # Whole tiles, but for the last task's.
+    lines = out_h if parts == 1 else TASK_LINES
+    b.call(
+        "depthwise_3x3",
+        *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y),
+        b.zeros(in_w * packing.channels + lanes(packing.itemsize)),
+        b.constant(np.array([place for _, place in taps], np.int64)),
+        (in_h, in_w, gather.step[0]),
+        (gather.images, out_h, out_w, packing.channels),
+        (-taps[0][0][0], -taps[0][0][1]),
+        (lines, max(1, min(registers, registers * gather.images * parts // TASKS))),
         *bounds(node, b.dtype),
     )
 
