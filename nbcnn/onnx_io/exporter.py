@@ -10,13 +10,23 @@ from collections.abc import Callable, Iterable
 from importlib import metadata
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, helper
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    StringStringEntryProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+)
 
 from nbcnn.errors import ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.onnx_io.attributes import attribute
 from nbcnn.onnx_io.importer import read_domain
 from nbcnn.onnx_io.tensors import fill, from_sparse
+from nbcnn.onnx_io.text import text
 from nbcnn.onnx_io.values import value_info
 
 __all__ = ["Store", "model_proto", "to_proto"]
@@ -75,10 +85,14 @@ def write_opset(model: ModelProto, opset: dict[str, int]) -> None:
 
 
 def write_metadata(model: ModelProto, props: dict[str, str]) -> None:
-    if {entry.key: entry.value for entry in model.metadata_props} != props:
-        del model.metadata_props[:]
-        for key, value in props.items():
-            model.metadata_props.add(key=key, value=str(value))
+    before = {text(entry.key): entry for entry in model.metadata_props}
+    if {key: text(entry.value) for key, entry in before.items()} != props:
+        same = {key for key, entry in before.items() if text(entry.value) == props.get(key)}
+        entries = (
+            before[key] if key in same else StringStringEntryProto(key=key, value=str(value))
+            for key, value in props.items()
+        )
+        rewrite(model.metadata_props, entries)
 
 
 def rewrite(field: object, entries: Iterable[object]) -> None:
@@ -106,7 +120,7 @@ def write_graph(
     if origin is not None:
         proto.CopyFrom(origin)
     for field, value in (("name", graph.name), ("doc_string", graph.doc)):
-        if getattr(proto, field) != value:
+        if text(getattr(proto, field)) != value:
             setattr(proto, field, value)
     before = GraphProto() if origin is None else origin
     gone = names_of(before) - names_in(graph)
@@ -199,7 +213,7 @@ def node_proto(node: Node, store: Store) -> NodeProto:
         proto.CopyFrom(node.origin)
         before = {entry.name: entry for entry in node.origin.attribute}
     for field, value in (("op_type", node.op), ("name", node.name)):
-        if getattr(proto, field) != value:
+        if text(getattr(proto, field)) != value:
             setattr(proto, field, value)
     if read_domain(proto.domain) != node.domain:
         proto.domain = node.domain

@@ -20,6 +20,7 @@ from nbcnn.onnx_io.external import ExternalFiles, locate, tensors_of
 from nbcnn.onnx_io.memory import trim_heap
 from nbcnn.onnx_io.sources import Source, open_model, refusal, refusal_of_file
 from nbcnn.onnx_io.tensors import cut, from_sparse, is_external, read_inline
+from nbcnn.onnx_io.text import check_names, text
 from nbcnn.onnx_io.values import read_value
 
 __all__ = ["read_domain", "read_model"]
@@ -34,6 +35,10 @@ def read_model(source: Source) -> Graph:
     opened = open_model(source)
     model, path, weights = opened
     label = str(path or "the model")
+    try:
+        check_names(model.graph)
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from error
     find_external(model, path)
     refused = refusal(source) if path is None else refusal_of_file(opened)
     if refused:
@@ -70,7 +75,7 @@ def read(model: ModelProto, arrays: Iterator[np.ndarray]) -> Graph:
     """The graph of a model of shells, whose arrays come in the order of `tensors_of`."""
     graph = read_graph(model.graph, arrays)
     graph.opset = {read_domain(entry.domain): entry.version for entry in model.opset_import}
-    graph.metadata = {entry.key: entry.value for entry in model.metadata_props}
+    graph.metadata = {text(entry.key): text(entry.value) for entry in model.metadata_props}
     graph.origin = model
     return graph
 
@@ -83,13 +88,13 @@ def read_graph(proto: GraphProto, arrays: Iterator[np.ndarray]) -> Graph:
     values = {name: Value(name) for node in nodes for name in node.outputs if name}
     values |= {info.name: read_value(info) for info in proto.value_info}
     return Graph(
-        name=proto.name,
+        name=text(proto.name),
         nodes=nodes,
         inputs=[value for value in inputs if value.name not in initializers],
         outputs=outputs,
         initializers=initializers,
         values=values | {value.name: value for value in (*inputs, *outputs)},
-        doc=proto.doc_string,
+        doc=text(proto.doc_string),
         origin=proto,
     )
 
@@ -105,7 +110,7 @@ def read_node(proto: NodeProto, arrays: Iterator[np.ndarray]) -> Node:
             )
             for entry in proto.attribute
         },
-        name=proto.name,
+        name=text(proto.name),
         domain=read_domain(proto.domain),
         origin=proto,
     )
