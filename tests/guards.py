@@ -18,7 +18,8 @@ BAND = 96
 
 class _Guarded:
     def __init__(self, array: np.ndarray, keep: bool) -> None:
-        self.poison = {"f": np.nan, "b": True}.get(array.dtype.kind, 2**40 + 1)
+        kind = array.dtype.kind
+        self.poison = np.nan if kind == "f" else True if kind == "b" else min(2**40 + 1, np.iinfo(array.dtype).max)
         self.whole = np.full(array.size + 2 * BAND, self.poison, array.dtype)
         self.inner = self.whole[BAND : BAND + array.size]
         if keep:

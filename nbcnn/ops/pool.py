@@ -4,6 +4,7 @@ the global pools (1, 22)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from nbcnn.binder import Binder
 from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.geometry import Window, window
-from nbcnn.graph import Node, Value
-from nbcnn.kernels.opcodes import AVERAGE, MAXIMUM, NORM
+from nbcnn.graph import Graph, Node, Value
+from nbcnn.kernels.opcodes import AVERAGE, MAXIMUM, NORM, SUM
 from nbcnn.ops.base import Facts, Op, Shaped, register
+from nbcnn.ops.reduce import bind_reduction
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 CHANNEL_BLOCK = 256
-BLOCK_ELEMENTS = 128 * 1024
-"""Elements of dx that a task of the gradient owns (512 KiB in float32): they should stay in the L2 cache."""
-TASKS = 8
-"""How many tasks a gradient is split into at least, where the picture has lines enough."""
+"""Channels of a task where there are few lines."""
+LINES = 16
+"""How many lines are enough to share out whole."""
+BYTE = 256
+"""The number of a tap of so many fits into a byte."""
 
 
 def _cube(values: Sequence[int], fill: int) -> tuple[int, int, int]:
@@ -52,18 +55,34 @@ def _table(win: Window, include_pad: bool) -> np.ndarray:
         for start in range(-begin, out * step - begin, step):
             first, last = _span(size, taps, start, dilation)
             counted = _span(size + end, taps, start, dilation)[1] if include_pad else last - first
-            rows.append((start + first * dilation, last - first, counted))
+            rows.append((start + first * dilation, last - first, counted, first))
     return np.array(rows, np.int64)
 
 
-def _middle(win: Window) -> tuple[int, int, int]:
-    """The kernel's `middle` (see there)."""
-    size, taps, step, dilation, out = (
-        _cube(v, 1)[2] for v in (win.size, win.kernel, win.strides, win.dilations, win.out)
-    )
-    begin = _cube(win.begins, 0)[2]
-    first = min(-(-begin // step), out)
-    return first, max(first, min(out, (size + begin - (taps - 1) * dilation - 1) // step + 1)), step
+def _meetings(win: Window) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The gradient's `meets` and `moves` (see there)."""
+    rows, moves = [], []
+    for size, count, step, dilation, out, begin in zip(
+        *(_cube(v, 1) for v in (win.size, win.kernel, win.strides, win.dilations, win.out)),
+        _cube(win.begins, 0),
+        strict=True,
+    ):
+        # Position i meets tap k of window o where o * step + k * dilation = i + begin.
+        move = dilation // gcd(step, dilation)
+        moves += [move, step * move // dilation]
+        for place in range(begin, begin + size):
+            first = max(0, -(-(place - (count - 1) * dilation) // step))
+            last = min(out - 1, place // step)
+            while first <= last and (place - first * step) % dilation:
+                first += 1
+            meeting = max(0, (last - first) // move + 1)
+            rows.append((first, meeting, (place - first * step) // dilation if meeting else 0))
+    return np.array(rows, np.int64), tuple(moves)
+
+
+def _shares(win: Window, include_pad: bool, dtype: np.dtype) -> np.ndarray:
+    """The gradient's `shares` (see there)."""
+    return 1 / np.maximum(_table(win, include_pad)[:, 2], 1).astype(dtype)
 
 
 def _geometry(x: Value, win: Window) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -136,24 +155,43 @@ class Pool(Op):
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         if dys[0] is None:
             return [None]
-        forward = [] if self.mode == AVERAGE else [node.inputs[0], node.outputs[0]]
-        return [back.add("PoolGrad", [dys[0], *forward], like=node.inputs[0], attrs=node.attrs)]
+        x, y = node.inputs[0], node.outputs[0]
+        kept = [_taps(node, back.graph)] if self.mode == MAXIMUM else [x, y] if self.mode == NORM else []
+        return [back.add("PoolGrad", [dys[0], *kept], like=x, attrs=node.attrs)]
 
     def bind(self, node: Node, b: Binder) -> None:
-        attrs, x = node.attrs, b.value(node.inputs[0])
-        size, form = _geometry(x, attrs["window"])
+        attrs, x, win = node.attrs, b.value(node.inputs[0]), node.attrs["window"]
+        size, form = _geometry(x, win)
         source, y = b.buffer(x.name), b.buffer(node.outputs[0])
-        if attrs["mode"] == MAXIMUM and _tiles(attrs["window"]) and not node.output(1):
-            b.call("max_pool_tiles", source, y, *_lines(x, attrs["window"]))
+        plain = attrs["mode"] == MAXIMUM and not node.output(1) and not node.output(2)
+        if attrs["mode"] == AVERAGE and win.kernel == x.dims[2:] and max(win.out) == 1 and not any(win.begins):
+            # One window: its sum may be split, and is read in the order in which it lies.
+            bind_reduction(b, SUM, x, b.value(node.outputs[0]), range(2, len(x.dims)), 1 / win.taps)
             return
-        power = b.dtype.type(attrs["power"])
-        table = b.constant(_table(attrs["window"], attrs["include_pad"]))
-        b.call("pool", attrs["mode"], power, source, y, size, form, _middle(attrs["window"]), table, CHANNEL_BLOCK)
+        if plain and _tiles(win):
+            b.call("max_pool_tiles", source, y, *_lines(x, win))
+            return
+        table = b.constant(_table(win, attrs["include_pad"]))
+        if node.output(2):
+            b.call("max_pool_taps", source, y, b.buffer(node.outputs[2]), size, form, table, _cube(win.kernel, 1))
+        else:
+            lines = size[0] * form[0] * form[1]
+            block = size[4] if lines >= LINES else CHANNEL_BLOCK
+            b.call("pool", attrs["mode"], b.dtype.type(attrs["power"]), source, y, size, form, table, block)
         if node.output(1):
             _, d, h, w, _ = size
             # Column-major: the first spatial dimension runs fastest.
             order = (h * w, w, 1) if attrs["storage_order"] == 0 else (1, d, d * h)
             b.call("max_pool_indices", source, y, b.buffer(node.outputs[1]), size, form, table, order)
+
+
+def _taps(node: Node, graph: Graph) -> str:
+    """A third output of a maximum: which tap of each window holds it. The gradient needs neither X nor Y then."""
+    y = graph.values[node.outputs[0]]
+    kind = np.dtype(np.uint8 if node.attrs["window"].taps <= BYTE else np.int32)
+    found = graph.new_value(f"{y.name}.taps", kind, y.dims, y.layout)
+    node.outputs = [y.name, node.output(1), found]
+    return found
 
 
 @register("MaxPool")
@@ -192,32 +230,27 @@ class GlobalLpPool(Pool):
 
 @register("PoolGrad")
 class PoolGrad(Op):
-    """inputs: dY, and, but for an average, X and Y -> dX. Attributes are those of the forward node."""
+    """inputs: dY, and the taps of a maximum, or X and Y of a norm -> dX. Attributes are those of the forward node."""
 
     layout = "last"
 
     def bind(self, node: Node, b: Binder) -> None:
-        attrs, dx = node.attrs, b.value(node.outputs[0])
-        if attrs["mode"] == MAXIMUM and _tiles(attrs["window"]):
-            arrays = b.buffer(node.inputs[1]), b.buffer(node.inputs[0]), b.buffer(dx.name)
-            b.call("max_pool_tiles_grad", *arrays, *_lines(dx, attrs["window"]))
-            return
-        size, form = _geometry(dx, attrs["window"])
-        x, y = (b.optional(node.input(i)) for i in (1, 2))
-        n, d, h, w, channels = size
-        lines = min(max(1, BLOCK_ELEMENTS // (d * w * channels)), -(-h * n // TASKS), h)
-        # A window that two tasks visit is worked out twice: let most of them have one owner.
-        lines = min(h, max(lines, 2 * _cube(attrs["window"].kernel, 1)[1]))
+        attrs, dx, win = node.attrs, b.value(node.outputs[0]), node.attrs["window"]
+        size, form = _geometry(dx, win)
+        maximum, norm = attrs["mode"] == MAXIMUM, attrs["mode"] == NORM
+        meets, moves = _meetings(win)
         b.call(
             "pool_grad",
             attrs["mode"],
             b.dtype.type(attrs["power"]),
-            x,
-            y,
+            *(b.buffer(node.inputs[i]) if norm else b.empty() for i in (1, 2)),
             b.buffer(node.inputs[0]),
+            b.buffer(node.inputs[1]) if maximum else b.empty(np.uint8),
             b.buffer(dx.name),
             size,
             form,
-            b.constant(_table(attrs["window"], attrs["include_pad"])),
-            lines,
+            _cube(win.kernel, 1),
+            b.constant(meets),
+            moves,
+            b.constant(_shares(win, attrs["include_pad"], b.dtype)),
         )

@@ -91,7 +91,7 @@ def splat(builder, value, count: int):
     return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
 
 
-def _first_mask(builder, length, count: int):
+def emit_first_mask(builder, length, count: int):
     """A mask whose lane i is set where i < length (any length, also negative or beyond the lanes)."""
     i64 = ir.IntType(64)
     lane = ir.Constant(ir.VectorType(i64, count), list(range(count)))
@@ -173,7 +173,7 @@ def emit_masked_load(context, builder, array_type, array, index, length):
     kind = vec_of(array_type)
     vector = context.get_value_type(kind)
     pointer = pointer_to(context, builder, array_type, array, index)
-    mask = _first_mask(builder, length, kind.count)
+    mask = emit_first_mask(builder, length, kind.count)
     align = ir.IntType(32)(kind.element.bitwidth // 8)
     passthru = ir.Constant(vector, [0.0] * kind.count)
     name = f"llvm.masked.load.{_suffix(kind)}.p0"
@@ -193,7 +193,7 @@ def load_first(typingctx, array, index, length):
 def emit_masked_store(context, builder, array_type, array, index, vec, length):
     kind = vec_of(array_type)
     pointer = pointer_to(context, builder, array_type, array, index)
-    mask = _first_mask(builder, length, kind.count)
+    mask = emit_first_mask(builder, length, kind.count)
     align = ir.IntType(32)(kind.element.bitwidth // 8)
     _call(builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), [vec, pointer, align, mask])
 

@@ -11,9 +11,18 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nbcnn.kernels.cpu.simd import emit_clamp, emit_fma, emit_load, emit_masked_load, pointer_to, splat, vec_of
+from nbcnn.kernels.cpu.simd import (
+    emit_clamp,
+    emit_fma,
+    emit_load,
+    emit_masked_load,
+    emit_masked_store,
+    pointer_to,
+    splat,
+    vec_of,
+)
 
-__all__ = ["finish", "finish_onto", "fma", "pitched", "row", "row_first", "spill", "starts", "zeros"]
+__all__ = ["finish", "finish_onto", "fma", "pitched", "row", "row_first", "spill", "spill_first", "starts", "zeros"]
 
 
 @intrinsic(prefer_literal=True)
@@ -122,6 +131,20 @@ def spill(typingctx, tile, array, index):
         return context.get_dummy_value()
 
     return types.void(tile, array, types.int64), codegen
+
+
+@intrinsic
+def spill_first(typingctx, tile, array, index, length):
+    """spill_first(tile, array, index, length): as spill, but only elements below `length` are written."""
+
+    def codegen(context, builder, signature, args):
+        for i, reg in enumerate(cgutils.unpack_tuple(builder, args[0], tile.count)):
+            start = ir.IntType(64)(i * tile.dtype.count)
+            at, left = builder.add(args[2], start), builder.sub(args[3], start)
+            emit_masked_store(context, builder, signature.args[1], args[1], at, reg, left)
+        return context.get_dummy_value()
+
+    return types.void(tile, array, types.int64, types.int64), codegen
 
 
 def _emit_finish(context, builder, signature, args, onto: bool):
