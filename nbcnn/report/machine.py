@@ -10,10 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["commit", "cpu_model", "describe", "heading", "measure_ceilings", "usable_cores"]
+__all__ = ["commit", "cpu_model", "describe", "heading", "measure_ceilings", "other_work", "usable_cores"]
 
 PACKAGES = ("nbcnn", "numba", "llvmlite", "numpy", "onnx", "onnxruntime", "torch")
 PACKAGE = Path(__file__).resolve().parents[1]
+
+BUSY_LOAD = 0.5
+"""Of the system's cores: a higher load average means that others use them."""
+LEAST_GAIN = 1.3
+"""What several threads do at least of one thread's multiply-adds where each has a core."""
 
 
 def cpu_model() -> str:
@@ -60,6 +65,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _load() -> float | None:
+    """How many threads the system ran or kept waiting, on average over the last minute; None where it does not say."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):  # Windows has no such figure
+        return None
+
+
 def describe(threads: int, ceilings: bool = True, quick: bool = False) -> dict[str, Any]:
     """The machine as a report keeps it.
 
@@ -74,6 +87,8 @@ def describe(threads: int, ceilings: bool = True, quick: bool = False) -> dict[s
         "cores": usable_cores(),
         "simd_bits": WIDTH_BYTES * 8,
         "threads": threads,
+        "load": _load(),
+        "system_cores": os.cpu_count() or 1,
         "fma_gflops": {},
         "triad_gbytes": {},
         "versions": _versions(),
@@ -99,6 +114,20 @@ def measure_ceilings(machine: dict[str, Any], quick: bool = False) -> None:
             machine[key][str(count)] = max(value, machine[key].get(str(count), 0.0))
 
 
+def other_work(machine: dict[str, Any]) -> str:
+    """Why timings that were taken on this machine are worth little: something else had its cores; "" where nothing
+    says so. `load` is the average of the last minute when the machine was described.
+    """
+    signs, ceilings = [], machine["fma_gflops"]
+    one, all_ = ceilings.get("1"), ceilings.get(str(machine["threads"]))
+    if one and all_ and machine["threads"] > 1 and all_ < LEAST_GAIN * one:
+        signs.append(f"{_threads(machine['threads'])} did {all_ / one:.2f} times the multiply-adds of one")
+    load = machine.get("load")  # reports of before have none
+    if load is not None and load > BUSY_LOAD * machine["system_cores"]:
+        signs.append(f"the load average was {load:.1f} on {_cores(machine['system_cores'])} at the start")
+    return f"this machine is busy, timings are worth little: {', '.join(signs)}" if signs else ""
+
+
 def heading(machine: dict[str, Any]) -> str:
     """The lines that a printed table begins with."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
@@ -110,8 +139,13 @@ def heading(machine: dict[str, Any]) -> str:
         if machine[key]:
             figures = (f"{value:.4g} {unit} on {_threads(count)}" for count, value in machine[key].items())
             lines.append(f"{what}: {', '.join(figures)}")
-    return "\n".join(lines)
+    busy = other_work(machine)
+    return "\n".join([*lines, f"note: {busy}"] if busy else lines)
 
 
 def _threads(count: int | str) -> str:
     return "1 thread" if int(count) == 1 else f"{count} threads"
+
+
+def _cores(count: int) -> str:
+    return "1 core" if count == 1 else f"{count} cores"

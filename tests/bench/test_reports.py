@@ -1,6 +1,7 @@
 """What is printed and kept of a run: tables, JSON, the machine, and the refusal to time wrong results."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from bench.report import table
 from nbcnn.report import machine
 from nbcnn.report.agreement import Disagreement, agree, agree_scalar
+from nbcnn.report.html.page import machine_section
 from nbcnn.report.write import write_json
 
 
@@ -52,6 +54,34 @@ def test_heading_names_the_ceilings() -> None:
     text = machine.heading(found)
     assert "FMA ceiling: 152 GFLOP/s on 1 thread, 295 GFLOP/s on 2 threads" in text
     assert found["cpu"] in text and found["date"] in text and "memory triad" not in text
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "load", "ceilings", "words"),
+    [
+        (2, 2, 0.4, {"1": 100.0, "2": 190.0}, ""),
+        (2, 2, 0.4, {"1": 100.0, "2": 131.0}, ""),
+        (2, 2, 0.4, {"1": 100.0, "2": 105.0}, "2 threads did 1.05 times the multiply-adds of one"),
+        (8, 8, 4.1, {"1": 100.0, "8": 700.0}, "the load average was 4.1 on 8 cores at the start"),
+        (1, 1, 0.6, {"1": 100.0}, "the load average was 0.6 on 1 core at the start"),
+        (1, 4, 2.0, {}, ""),
+        (2, 4, None, {}, ""),
+        (2, 2, 1.9, {"1": 90.0, "2": 45.0}, "2 threads did 0.50 times the multiply-adds of one, the load average was"),
+    ],
+)
+def test_a_busy_machine_is_named(
+    threads: int, cores: int, load: float | None, ceilings: dict[str, float], words: str
+) -> None:
+    found = machine.describe(threads, ceilings=False) | {"system_cores": cores, "load": load, "fma_gflops": ceilings}
+    notes = [line for line in machine.heading(found).splitlines() if line.startswith("note: ")]
+    assert len(notes) == bool(words)
+    assert all(note.startswith(f"note: this machine is busy, timings are worth little: {words}") for note in notes)
+    assert ("this machine is busy" in machine_section(found, {})) == bool(words)
+
+
+def test_the_load_is_that_of_the_system() -> None:
+    before, found, after = os.getloadavg()[0], machine.describe(1, ceilings=False)["load"], os.getloadavg()[0]
+    assert min(before, after) - 0.01 <= found <= max(before, after) + 0.01
 
 
 def test_agree_measures_in_deviations() -> None:

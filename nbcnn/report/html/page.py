@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from nbcnn.report.html.element import Markup, el, join
+from nbcnn.report.machine import other_work
 from nbcnn.report.numbers import number
 
 __all__ = ["Column", "Tile", "machine_line", "machine_section", "page", "section", "table", "tiles", "two_lines"]
@@ -108,6 +109,7 @@ def machine_section(machine: dict[str, Any], settings: dict[str, Any]) -> Markup
         ("SIMD", _simd(machine)),
         ("multiply-adds at most", _per_threads(machine["fma_gflops"], "GFLOP/s")),
         ("memory at most (triad)", _per_threads(machine["triad_gbytes"], "GB/s")),
+        ("other work", other_work(machine)),
         ("system", machine["system"]),
         ("versions", ", ".join(f"{name} {version}" for name, version in machine["versions"].items())),
         ("commit", machine["commit"]),
