@@ -10,6 +10,7 @@ from nbcnn.graph import Graph
 from nbcnn.parameter import Parameter
 from nbcnn.passes.affine import absorb_affine
 from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
+from nbcnn.passes.chains import fuse_chains
 from nbcnn.passes.decompose import decompose
 from nbcnn.passes.eliminate import eliminate
 from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
@@ -40,6 +41,7 @@ def lower_for_inference(
     absorb_affine(graph)
     fold_batch_norm(graph)
     fuse_epilogues(graph)
+    fuse_chains(graph, parameters)
     choose_layouts(graph)
     pictures_in_lanes(graph, train=False)
     choose_algorithms(graph, choose)

@@ -236,6 +236,7 @@ WHOLE_LINE = (
     "tanh",
     "softplus",
     "softsign",
+    "erf",
     "sign",
     "abs_",
     "neg",

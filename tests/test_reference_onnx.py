@@ -75,7 +75,7 @@ def slice_(inputs: Arrays, attrs: Attrs) -> Any:
 # Operators whose inputs are all arrays and whose attributes are the oracle's keywords, and the oracle's name for them.
 LOWER = """
 Add Concat Div Elu Exp Flatten Gather Gemm Log LRN MatMul Mul Neg PRelu Relu Selu Sigmoid Sign Softmax Softplus
-Softsign Sqrt Sub Tanh Transpose
+Erf Softsign Sqrt Sub Tanh Transpose
 """
 PLAIN = {
     **{op: op.lower() for op in LOWER.split()},

@@ -146,6 +146,7 @@ KINKS = np.array([-3.0, -2.5, -1.0, -0.5, 0.0, 0.5, 1.0, 2.5, 3.0])
         ("hard_sigmoid", functional.hardsigmoid, {"alpha": 1 / 6, "beta": 0.5}),
         ("softplus", functional.softplus, {}),
         ("softsign", functional.softsign, {}),
+        ("erf", torch.erf, {}),
         ("sigmoid", torch.sigmoid, {}),
         ("clip", lambda x: x.clamp(-1, 0.5), {"min": -1.0, "max": 0.5}),
         ("abs_", torch.abs, {}),

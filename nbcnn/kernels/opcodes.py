@@ -5,7 +5,11 @@ A kernel that knows many operations is compiled once; one kernel for each would 
 
 from __future__ import annotations
 
-# `elementwise(code, x, y, a, b)`; the comment says what y is.
+# `elementwise(program, constants, x, z, y, tiles)`: a step of a program is four numbers, the code, two operands and where
+# the result goes; it has two constants, a and b. An operand is X or Z (tensors), or SLOT and more (what a step left); a
+# result goes to Y, in the last step alone, or to a slot. Codes of one operand x; the comment says what the result is.
+X, Z, Y, SLOT = 0, 1, 2, 3
+TILE = 1024  # elements that a program is run on at once, which is the size of a slot
 CLIP = 0  # x held between a and b; b wins where the two cross
 LEAKY_RELU = 1  # x where x > 0, else a x
 ELU = 2  # b x where x > 0, else a (exp(x) - 1)
@@ -21,6 +25,12 @@ EXP = 11
 LOG = 12
 SQRT = 13
 HARD_SWISH = 14  # x times (x / 6 + 1/2 held between 0 and 1)
+ERF = 16
+GATE = 17  # tanh(softplus(x)), by which Mish multiplies x
+AFFINE = 18  # a x + b
+FILL = 19  # a
+COPY = 20  # x
+PAIR = 32  # of two operands: PAIR + ADD, SUB, MUL, DIV, MAX, MIN, which see below
 CLAMP = 15  # only as a gradient: that of CLIP, told from y, with nothing passing at the bounds themselves
 
 # `arithmetic(code, a, b, y, ...)`: y = a op b. A code and its REVERSED one differ in which operand comes first.

@@ -1,5 +1,6 @@
 """Operators of one input, element by element: Relu, LeakyRelu, Elu, Selu, Sigmoid, HardSigmoid, HardSwish, Tanh,
-Softplus, Softsign, Clip, Sign, Abs, Neg, Exp, Log, Sqrt, and Cast, which between floats does nothing.
+Softplus, Softsign, Clip, Sign, Abs, Neg, Exp, Log, Sqrt, Erf; chains of them; and Cast, which between floats does
+nothing.
 
 One kernel computes them all; a `Spec` says which of its operations an operator is and with what two scalars.
 """
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbcnn.binder import Binder
+from nbcnn.binder import Binder, Buffer
 from nbcnn.errors import UnsupportedError
 from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
@@ -30,8 +31,7 @@ SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 @dataclass(frozen=True)
 class Spec:
     """code: of the kernel. keeps: what the gradient reads, "x" or "y" ("": neither). defaults: attributes and their
-    default values. scalars: the kernel's a and b from the attributes. fold: the same in NumPy, for constants. cheap:
-    memory is what bounds it.
+    default values. scalars: the kernel's a and b from the attributes. fold: the same in NumPy, for constants.
     """
 
     code: int
@@ -39,31 +39,30 @@ class Spec:
     defaults: dict[str, float]
     scalars: Callable[[dict[str, Any]], tuple[float, float]] = lambda attrs: (0.0, 0.0)
     fold: Callable[[np.ndarray], np.ndarray] | None = None
-    cheap: bool = True
 
 
 SPECS = {
     "Relu": Spec(opcodes.CLIP, "y", {}, lambda _: (0.0, inf), lambda x: np.maximum(x, 0)),
     "LeakyRelu": Spec(opcodes.LEAKY_RELU, "y", {"alpha": 0.01}, lambda at: (at["alpha"], 0.0)),
-    "Elu": Spec(opcodes.ELU, "y", {"alpha": 1.0}, lambda at: (at["alpha"], 1.0), cheap=False),
+    "Elu": Spec(opcodes.ELU, "y", {"alpha": 1.0}, lambda at: (at["alpha"], 1.0)),
     "Selu": Spec(
         opcodes.ELU,
         "y",
         {"alpha": SELU_ALPHA, "gamma": SELU_GAMMA},
         lambda at: (at["alpha"] * at["gamma"], at["gamma"]),
-        cheap=False,
     ),
-    "Sigmoid": Spec(opcodes.SIGMOID, "y", {}, cheap=False),
+    "Sigmoid": Spec(opcodes.SIGMOID, "y", {}),
     "HardSigmoid": Spec(opcodes.HARD_SIGMOID, "y", {"alpha": 0.2, "beta": 0.5}, lambda at: (at["alpha"], at["beta"])),
-    "Tanh": Spec(opcodes.TANH, "y", {}, cheap=False),
-    "Softplus": Spec(opcodes.SOFTPLUS, "x", {}, cheap=False),
+    "Tanh": Spec(opcodes.TANH, "y", {}),
+    "Softplus": Spec(opcodes.SOFTPLUS, "x", {}),
     "HardSwish": Spec(opcodes.HARD_SWISH, "x", {}),
     "Softsign": Spec(opcodes.SOFTSIGN, "x", {}),
     "Sign": Spec(opcodes.SIGN, "x", {}, fold=np.sign),
     "Abs": Spec(opcodes.ABS, "x", {}, fold=np.abs),
     "Neg": Spec(opcodes.NEG, "", {}, fold=np.negative),
-    "Exp": Spec(opcodes.EXP, "y", {}, fold=np.exp, cheap=False),
-    "Log": Spec(opcodes.LOG, "x", {}, fold=np.log, cheap=False),
+    "Exp": Spec(opcodes.EXP, "y", {}, fold=np.exp),
+    "Log": Spec(opcodes.LOG, "x", {}, fold=np.log),
+    "Erf": Spec(opcodes.ERF, "x", {}),
     "Sqrt": Spec(opcodes.SQRT, "y", {}, fold=np.sqrt),
 }
 
@@ -91,7 +90,7 @@ class _Elementwise(Op):
 @register(*SPECS)
 class Unary(_Elementwise):
     """ONNX: Relu 6, 13, 14; LeakyRelu 6, 16; Elu 6, 22; Selu 6, 22; Sigmoid, Tanh, Abs, Neg, Exp, Log, Sqrt 6, 13;
-    HardSigmoid 6, 22; Softplus, Softsign 1, 22; HardSwish 14, 22; Sign 9, 13. inputs: X -> Y.
+    HardSigmoid 6, 22; Softplus, Softsign 1, 22; HardSwish 14, 22; Sign, Erf 9, 13. inputs: X -> Y.
     """
 
     since = 6
@@ -125,7 +124,7 @@ class Unary(_Elementwise):
 
     def bind(self, node: Node, b: Binder) -> None:
         spec = SPECS[node.op]
-        bind_elementwise(node, b, spec.code, spec.scalars(node.attrs), spec.cheap)
+        bind_elementwise(node, b, spec.code, spec.scalars(node.attrs))
 
 
 @register("Clip")
@@ -170,16 +169,66 @@ class Clip(_Elementwise):
         return [back.add("ElementwiseGrad", [node.inputs[0], dy], like=node.inputs[0], attrs=attrs)]
 
     def bind(self, node: Node, b: Binder) -> None:
-        bind_elementwise(node, b, opcodes.CLIP, (node.attrs["low"], node.attrs["high"]), cheap=True)
+        bind_elementwise(node, b, opcodes.CLIP, (node.attrs["low"], node.attrs["high"]))
 
 
-def bind_elementwise(node: Node, b: Binder, code: int, scalars: tuple[float, float], cheap: bool) -> None:
-    """Emit the forward call."""
-    if cheap:
-        # Not the others: where two arrays are one, the compiler cannot know that its vectors do not overlap.
-        b.in_place(node.outputs[0], node.inputs[0])
-    kind = b.dtype.type
-    b.call("elementwise", code, b.buffer(node.inputs[0]), b.buffer(node.outputs[0]), kind(scalars[0]), kind(scalars[1]))
+def bind_elementwise(node: Node, b: Binder, code: int, scalars: tuple[float, float]) -> None:
+    """Emit the forward call of an operator that is one step."""
+    bind_steps(node, b, [(code, opcodes.X, 0, opcodes.Y)], constants(b, scalars))
+
+
+Step = tuple[int, int, int, int]
+"""What opcodes.py says of a step: the code, two operands, and where the result goes."""
+
+
+def constants(b: Binder, numbers: Sequence[float]) -> Buffer:
+    """The numbers of all steps, two for each, and two for one more."""
+    return b.constant(np.array([*numbers, 0, 0], b.dtype))
+
+
+def bind_steps(node: Node, b: Binder, steps: Sequence[Step], numbers: Buffer) -> None:
+    """Emit the call that runs the program on the node's first two inputs; y takes over the memory of one of them where
+    nobody else reads it.
+    """
+    tensors = list(filter(None, node.inputs[:2]))
+    program = list(steps)
+    if any(b.in_place(node.outputs[0], name) for name in tensors):
+        # Through a slot: where a step's operand and result are one array, its loop is not vectorized.
+        *_, (code, first, second, _) = program
+        slot = max([opcodes.Y, *(step[3] for step in program)]) + 1
+        program[-1:] = [(code, first, second, slot), (opcodes.COPY, slot, 0, opcodes.Y)]
+    slots = max(step[3] for step in program) - opcodes.Y
+    x, z = b.buffer(tensors[0]), b.buffer(tensors[-1])
+    tiles = b.scratch(b.threads * slots * opcodes.TILE) if slots else b.empty()
+    b.call("elementwise", b.constant(np.array(program, np.int64)), numbers, x, z, b.buffer(node.outputs[0]), tiles)
+
+
+@register("Chain")
+class Chain(Op):
+    """Several of these, and arithmetic, one after the other (passes/chains.py). inputs: one or two tensors of one
+    shape, the constants where they rest on weights -> Y. Attributes: steps, constants (the others), links (the
+    operators).
+    """
+
+    activations = (0, 1)
+
+    def bind(self, node: Node, b: Binder) -> None:
+        table = node.input(2)
+        bind_steps(node, b, node.attrs["steps"], b.buffer(table) if table else constants(b, node.attrs["constants"]))
+
+
+@register("ChainConstants")
+class ChainConstants(Op):
+    """inputs: single numbers -> the constants of a Chain. Attributes: known, all of them but for these; places, pairs
+    of an input and where it goes.
+    """
+
+    def bind(self, node: Node, b: Binder) -> None:
+        y = b.buffer(node.outputs[0])
+        once = (1,) * 6
+        b.call("copy_strided", constants(b, node.attrs["known"]), y, (*once[:5], y.size), 0, once, 0, once)
+        for index, place in node.attrs["places"]:
+            b.call("copy_strided", b.buffer(node.inputs[index]), y, once, 0, once, place, once)
 
 
 # --- gradients ------------------------------------------------------------------------------------------------------

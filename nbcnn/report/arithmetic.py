@@ -164,7 +164,7 @@ def _operations(node: Node, values: Values) -> int:
     y = values[node.outputs[0]].size if node.output(0) else 0
     if node.op in POOLS and "window" in node.attrs:
         return min(x, y) * prod(node.attrs["window"].kernel)
-    each = OPERATIONS.get(node.op, 1)
+    each = len(node.attrs["links"]) if node.op == "Chain" else OPERATIONS.get(node.op, 1)
     if node.op == "BatchNormalization" and node.attrs.get("training"):
         each += STATISTICS
     return max(x, y) * each

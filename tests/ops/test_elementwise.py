@@ -28,6 +28,7 @@ UNARY: list[tuple[str, str, dict[str, Any]]] = [
     ("Abs", "abs_", {}),
     ("Neg", "neg", {}),
     ("Exp", "exp", {}),
+    ("Erf", "erf", {}),
 ]
 POSITIVE: list[tuple[str, str, dict[str, Any]]] = [("Log", "log", {}), ("Sqrt", "sqrt", {})]
 SHAPES = [(1,), (3, 5, 1, 17), (2, 33, 70, 3)]
@@ -69,14 +70,25 @@ def test_special_values(op: str, name: str, attrs: dict[str, Any], dtype: Any) -
     np.testing.assert_allclose(dx, backward(np.ones(3), finite, **attrs), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("op", ["Exp", "Tanh", "Elu", "Sigmoid"])
+@pytest.mark.parametrize("op", ["Exp", "Tanh", "Elu", "Sigmoid", "Softplus", "Erf", "Log"])
 def test_float32_is_accurate_over_the_whole_range(op: str) -> None:
     """The polynomials are within 4 units in the last place wherever the result is a normal number."""
-    x = np.concatenate([np.linspace(-87, 88.7, 20011), np.linspace(-1, 1, 20011)]).astype(np.float32)
+    x = np.concatenate([np.linspace(-87, 88.7, 20011), np.linspace(-1, 1, 20011), np.linspace(-5, 5, 20011)])
+    if op == "Log":
+        x = np.append(np.exp(x[:20011]), 1 + x[20011:] / 8)
+    x = x.astype(np.float32)
     exact = {"Sigmoid": lambda x: 1 / (1 + np.exp(-x))}  # the oracle's form of it is exact to 1e-16, but not relatively
     wanted = exact.get(op, getattr(reference, op.lower()))(x.astype(np.float64))
     (y,) = Case(op, [x]).run()
     np.testing.assert_array_less(abs(y - wanted), 4 * np.spacing(abs(wanted).astype(np.float32)) + 1e-37)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logarithm_of_special_values(dtype: Any) -> None:
+    """Numbers too small to be normal included."""
+    x = np.array([0, -0.0, -1, -1e-40, np.inf, -np.inf, np.nan, 1, 1e-45, 1e-40, 3e38], dtype)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(Case("Log", [x], dtype=dtype).run()[0], np.log(x.astype(np.float64)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -20,7 +20,7 @@ from reference.elementwise import (
     hard_sigmoid_backward, leaky_relu, leaky_relu_backward, log, log_backward, log_softmax,
     log_softmax_backward, neg, neg_backward, prelu, prelu_backward, relu, relu_backward, selu, selu_backward,
     sigmoid, sigmoid_backward, sign, sign_backward, softmax, softmax_backward, softplus, softplus_backward,
-    softsign, softsign_backward, sqrt, sqrt_backward, tanh, tanh_backward,
+    softsign, softsign_backward, erf, erf_backward, sqrt, sqrt_backward, tanh, tanh_backward,
 )
 from reference.geometry import Windows, auto_pads, output_size, windows
 from reference.linear import gemm, gemm_backward, matmul, matmul_backward

@@ -6,6 +6,8 @@ Abs ends in an underscore, as it bears the name of a Python builtin.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -102,6 +104,14 @@ def softsign(x: npt.ArrayLike) -> Array:
 
 def softsign_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> Array:
     return f64(dy) / (1 + np.abs(f64(x))) ** 2
+
+
+def erf(x: npt.ArrayLike) -> Array:
+    return f64(np.vectorize(math.erf, otypes=[float])(f64(x)))
+
+
+def erf_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> Array:
+    return f64(dy) * 2 / np.sqrt(np.pi) * np.exp(-(f64(x) ** 2))
 
 
 def clip(x: npt.ArrayLike, min: float | None = None, max: float | None = None) -> Array:

@@ -1,5 +1,7 @@
-"""Operators of one input, element by element, and their gradients: a block of elements and a code that says what to
-compute.
+"""Operators element by element, chains of them, and the gradients of single ones.
+
+The forward kernel runs a little program on each tile of elements, step by step: what a step leaves for others lies in
+the L1 cache, so that a chain reads its tensors once and writes its result once, and no chain has to be compiled.
 """
 
 from __future__ import annotations
@@ -7,37 +9,55 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
+from numba import get_thread_id, prange
 
 from nbcnn.kernels.cpu import transcendental
 from nbcnn.kernels.cpu.jit import kernel, serial
 from nbcnn.kernels.opcodes import (
     ABS,
+    ADD,
+    AFFINE,
     CLAMP,
     CLIP,
+    COPY,
+    DIV,
     ELU,
+    ERF,
     EXP,
+    FILL,
+    GATE,
     HARD_SIGMOID,
     HARD_SWISH,
     LEAKY_RELU,
     LOG,
+    MAX,
+    MIN,
+    MUL,
     NEG,
+    PAIR,
     SIGMOID,
     SIGN,
+    SLOT,
     SOFTPLUS,
     SOFTSIGN,
     SQRT,
+    SUB,
     TANH,
+    TILE,
+    X,
+    Y,
+    Z,
 )
 
 __all__ = ["elementwise", "elementwise_grad"]
 
 BLOCK = 4096
+"""Elements that one task is worth."""
 
 
 @serial
 def _apply(code, x, y, a, b):
-    """y = f(x); x may be y. Every branch is a loop of its own, so that each is vectorized."""
+    """y = f(x). Every branch is a loop of its own, so that each is vectorized, as far as x and y do not overlap."""
     zero, one = x.dtype.type(0), x.dtype.type(1)
     count = x.size
     if code == CLIP:
@@ -65,8 +85,7 @@ def _apply(code, x, y, a, b):
             y[i] = transcendental.tanh(x[i])
     elif code == SOFTPLUS:
         for i in range(count):
-            v = x[i]
-            y[i] = (zero if v < zero else v) + math.log1p(transcendental.exp(-abs(v)))
+            y[i] = transcendental.softplus(x[i])
     elif code == SOFTSIGN:
         for i in range(count):
             y[i] = x[i] / (one + abs(x[i]))
@@ -85,7 +104,7 @@ def _apply(code, x, y, a, b):
             y[i] = transcendental.exp(x[i])
     elif code == LOG:
         for i in range(count):
-            y[i] = math.log(x[i])
+            y[i] = transcendental.log(x[i])
     elif code == SQRT:
         for i in range(count):
             y[i] = math.sqrt(x[i])
@@ -96,15 +115,90 @@ def _apply(code, x, y, a, b):
             v = u * sixth + half
             v = zero if v < zero else v
             y[i] = u * (one if v > one else v)
+    elif code == ERF:
+        for i in range(count):
+            y[i] = transcendental.erf(x[i])
+    elif code == GATE:
+        two, highest = one + one, x.dtype.type(40)
+        for i in range(count):
+            # tanh(log(w)) is (w w - 1) / (w w + 1); with w = 1 + exp(x) nothing cancels in this form.
+            v = transcendental.exp(highest if x[i] > highest else x[i])
+            v *= v + two
+            y[i] = v / (v + two)
+    elif code == AFFINE:
+        for i in range(count):
+            y[i] = a * x[i] + b
+    elif code == FILL:
+        for i in range(count):
+            y[i] = a
+    elif code == COPY:
+        for i in range(count):
+            y[i] = x[i]
+
+
+@serial
+def _apply_pair(code, u, v, y):
+    """y = u op v."""
+    if code == ADD:
+        for i in range(y.size):
+            y[i] = u[i] + v[i]
+    elif code == SUB:
+        for i in range(y.size):
+            y[i] = u[i] - v[i]
+    elif code == MUL:
+        for i in range(y.size):
+            y[i] = u[i] * v[i]
+    elif code == DIV:
+        for i in range(y.size):
+            y[i] = u[i] / v[i]
+    elif code == MAX:
+        for i in range(y.size):
+            y[i] = u[i] if (u[i] >= v[i]) | math.isnan(u[i]) else v[i]
+    elif code == MIN:
+        for i in range(y.size):
+            y[i] = u[i] if (u[i] <= v[i]) | math.isnan(u[i]) else v[i]
+
+
+@serial
+def _operand(which, x, z, tiles, first, start, stop):
+    """What a step reads: elements start..stop of a tensor, or a slot; a thread's slots begin at `first`."""
+    if which == X:
+        return x[start:stop]
+    if which == Z:
+        return z[start:stop]
+    at = first + (which - SLOT) * TILE
+    return tiles[at : at + stop - start]
+
+
+@serial
+def _run(program, constants, x, z, y, tiles, first, start, stop):
+    """The program on elements start..stop, a tile at most."""
+    for step in range(program.size // 4):
+        code, target = program[4 * step], program[4 * step + 3]
+        u = _operand(program[4 * step + 1], x, z, tiles, first, start, stop)
+        result = y[start:stop] if target == Y else _operand(target, x, z, tiles, first, start, stop)
+        if code >= PAIR:
+            _apply_pair(code - PAIR, u, _operand(program[4 * step + 2], x, z, tiles, first, start, stop), result)
+        else:
+            _apply(code, u, result, constants[2 * step], constants[2 * step + 1])
 
 
 @kernel
-def elementwise(code, x, y, a, b):
-    """y = f(x), element by element; y may be x. code: see opcodes.py, which also says what the scalars a and b are."""
+def elementwise(program, constants, x, z, y, tiles):
+    """y = f(x, z), element by element.
+
+    program, constants: four integers and two numbers for each step, see opcodes.py. x, z, y: of one size; z is not read
+    where no step names it. y may be x or z, if the step that writes it reads slots alone. tiles: TILE elements for each
+    slot, for each thread.
+    """
+    slots = 0
+    for step in range(program.size // 4):
+        slots = max(slots, program[4 * step + 3] - Y)
     for index in prange((x.size + BLOCK - 1) // BLOCK):
         block = np.int64(index)
-        start = block * BLOCK
-        _apply(code, x[start : start + BLOCK], y[start : start + BLOCK], a, b)
+        first = get_thread_id() * slots * TILE
+        for start in range(block * BLOCK, min((block + 1) * BLOCK, x.size), TILE):
+            _run(program, constants, x, z, y, tiles, first, start, min(start + TILE, x.size))
 
 
 # --- gradients ------------------------------------------------------------------------------------------------------
@@ -168,6 +262,10 @@ def _apply_grad(code, v, dy, dx, a, b):
     elif code == SQRT:
         for i in range(count):
             dx[i] = dy[i] / (two * v[i])
+    elif code == ERF:
+        slope = v.dtype.type(2 / math.sqrt(math.pi))
+        for i in range(count):
+            dx[i] = dy[i] * slope * transcendental.exp(-v[i] * v[i])
     elif code == HARD_SWISH:
         three = one + two
         for i in range(count):
