@@ -120,7 +120,8 @@ class BatchNormalization(Op):
         dims, epsilon = _dims(b, x), b.dtype.type(node.attrs["epsilon"])
         if node.attrs["training"]:
             running, (mean, var) = (mean, var), node.outputs[1:3]
-            b.call("batch_norm_statistics", b.buffer(x), b.buffer(mean), b.buffer(var), _partials(b, dims), dims)
+            scratch = (_partials(b, dims), b.scratch(TILE_CHANNELS * b.threads))
+            b.call("batch_norm_statistics", b.buffer(x), b.buffer(mean), b.buffer(var), *scratch, dims)
             for old, batch, new in zip(running, (mean, var), node.outputs[3:], strict=False):
                 if new:
                     momentum = b.dtype.type(node.attrs["momentum"])
@@ -157,7 +158,7 @@ class BatchNormalizationSums(_Gradient):
         dims = _dims(b, node.inputs[1])
         operands = (b.optional(name) for name in node.inputs)
         sums = (b.buffer(name) for name in node.outputs)
-        scratch = (_partials(b, dims), b.scratch(TILE_CHANNELS * b.threads))
+        scratch = (_partials(b, dims), b.scratch(3 * TILE_CHANNELS * b.threads))
         epsilon, limits = b.dtype.type(node.attrs["epsilon"]), bounds(node, b.dtype)
         b.call("batch_norm_sums", *operands, *sums, *scratch, dims, epsilon, *limits)
 
