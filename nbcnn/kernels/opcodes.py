@@ -5,11 +5,11 @@ A kernel that knows many operations is compiled once; one kernel for each would 
 
 from __future__ import annotations
 
-# `elementwise(program, constants, x, z, y, tiles)`: a step of a program is four numbers, the code, two operands and where
-# the result goes; it has two constants, a and b. An operand is X or Z (tensors), or SLOT and more (what a step left); a
-# result goes to Y, in the last step alone, or to a slot. Codes of one operand x; the comment says what the result is.
+# `elementwise(program, constants, x, z, y, tiles)`: a step of a program is four numbers, the code, two operands and
+# where the result goes; it has two constants, a and b. An operand is X or Z (tensors), or SLOT and more (what a step
+# left); a result goes to Y, in the last step alone, or to a slot. Codes of one operand x, and what the result is:
 X, Z, Y, SLOT = 0, 1, 2, 3
-TILE = 1024  # elements that a program is run on at once, which is the size of a slot
+TILE = 512  # elements that a program is run on at once, which is the size of a slot
 CLIP = 0  # x held between a and b; b wins where the two cross
 LEAKY_RELU = 1  # x where x > 0, else a x
 ELU = 2  # b x where x > 0, else a (exp(x) - 1)

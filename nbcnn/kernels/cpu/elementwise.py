@@ -13,6 +13,7 @@ from numba import get_thread_id, prange
 
 from nbcnn.kernels.cpu import transcendental
 from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.part import part
 from nbcnn.kernels.opcodes import (
     ABS,
     ADD,
@@ -163,11 +164,11 @@ def _apply_pair(code, u, v, y):
 def _operand(which, x, z, tiles, first, start, stop):
     """What a step reads: elements start..stop of a tensor, or a slot; a thread's slots begin at `first`."""
     if which == X:
-        return x[start:stop]
+        return part(x, start, stop)
     if which == Z:
-        return z[start:stop]
+        return part(z, start, stop)
     at = first + (which - SLOT) * TILE
-    return tiles[at : at + stop - start]
+    return part(tiles, at, at + stop - start)
 
 
 @serial
@@ -176,7 +177,7 @@ def _run(program, constants, x, z, y, tiles, first, start, stop):
     for step in range(program.size // 4):
         code, target = program[4 * step], program[4 * step + 3]
         u = _operand(program[4 * step + 1], x, z, tiles, first, start, stop)
-        result = y[start:stop] if target == Y else _operand(target, x, z, tiles, first, start, stop)
+        result = part(y, start, stop) if target == Y else _operand(target, x, z, tiles, first, start, stop)
         if code >= PAIR:
             _apply_pair(code - PAIR, u, _operand(program[4 * step + 2], x, z, tiles, first, start, stop), result)
         else:
@@ -191,14 +192,16 @@ def elementwise(program, constants, x, z, y, tiles):
     where no step names it. y may be x or z, if the step that writes it reads slots alone. tiles: TILE elements for each
     slot, for each thread.
     """
+    # What one step writes need not fit into a slot. Short tiles let one be stored while the next is computed.
+    length = BLOCK if program.size == 4 else TILE
     slots = 0
     for step in range(program.size // 4):
         slots = max(slots, program[4 * step + 3] - Y)
     for index in prange((x.size + BLOCK - 1) // BLOCK):
         block = np.int64(index)
         first = get_thread_id() * slots * TILE
-        for start in range(block * BLOCK, min((block + 1) * BLOCK, x.size), TILE):
-            _run(program, constants, x, z, y, tiles, first, start, min(start + TILE, x.size))
+        for start in range(block * BLOCK, min((block + 1) * BLOCK, x.size), length):
+            _run(program, constants, x, z, y, tiles, first, start, min(start + length, x.size))
 
 
 # --- gradients ------------------------------------------------------------------------------------------------------
