@@ -13,8 +13,8 @@ import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu import pixels, simd, taps, tile
-from nbcnn.kernels.cpu.jit import kernel, serial
-from nbcnn.kernels.opcodes import AVERAGE, MAXIMUM, NORM
+from nbcnn.kernels.cpu.jit import apart, kernel, serial
+from nbcnn.kernels.opcodes import MAXIMUM, NORM
 
 __all__ = ["VECS", "max_pool_indices", "max_pool_taps", "pool", "span"]
 
@@ -51,30 +51,77 @@ def _norm(power, x, at, y, place, count, box, steps):
             y[place + c] = y[place + c] ** (1 / power)
 
 
-@serial
-def _tile(acc, careful, mode, x, at, left, box, steps):
-    """A tile of channels of a window: its maximum, and the sum of its pixels. careful: let NaN through."""
-    total, best = acc, pixels.fill(acc, simd.broadcast(x, x.dtype.type(-np.inf)))
-    width = len(acc) * simd.lanes(x)
-    for d in range(box[0]):
-        for h in range(box[1]):
-            place = at + d * steps[0] + h * steps[1]
-            for _ in range(box[2]):
-                found = tile.row(acc, x, place) if left >= width else tile.row_first(acc, x, place, left)
-                total = pixels.add(total, found)
-                if mode == MAXIMUM:
-                    best = pixels.maximum(best, found) if careful else pixels.larger(best, found)
-                place += steps[2]
-    return best, total
-
-
-@serial
-def _pool_line(task, mode, power, x, y, size, form, table, block):
-    """One line of the output, a block of channels.
+@apart
+def _largest(x, y, at, place, count, box, steps):
+    """y[place:] = the maximum of a window, for `count` channels.
 
     A maximum that lets NaN through takes three times as long. So the values are added up on the way, and only where
     the sum is NaN, because of a NaN or of infinities, is the tile worked out again so.
     """
+    width = VECS * simd.lanes(y)
+    nothing = tile.zeros(y, 1, VECS)
+    lowest = pixels.fill(nothing, simd.broadcast(y, y.dtype.type(-np.inf)))
+    turn = steps[1] - (box[2] - 1) * steps[2]
+    for c in range(0, count, width):
+        left = count - c
+        total, best = nothing, lowest
+        for d in range(box[0]):
+            pixel, column = at + c + d * steps[0], 0
+            for _ in range(box[1] * box[2]):
+                found = tile.row(nothing, x, pixel) if left >= width else tile.row_first(nothing, x, pixel, left)
+                total, best = pixels.add(total, found), pixels.larger(best, found)
+                column += 1
+                turns = column == box[2]
+                pixel += turn if turns else steps[2]
+                column = 0 if turns else column
+        if pixels.any_nan(total):
+            best = _careful(lowest, x, at + c, left, box, steps)
+        if left >= width:
+            tile.spill(best, y, place + c)
+        else:
+            tile.spill_first(best, y, place + c, left)
+
+
+@apart
+def _careful(best, x, at, left, box, steps):
+    """The larger of `best` and a window's values, for a tile of channels, or NaN."""
+    for d in range(box[0]):
+        for h in range(box[1]):
+            for w in range(box[2]):
+                found = tile.row_first(best, x, at + d * steps[0] + h * steps[1] + w * steps[2], left)
+                best = pixels.maximum(best, found)
+    return best
+
+
+@apart
+def _mean(x, y, at, place, count, box, steps, share):
+    """y[place:] = share times the sum of a window, for `count` channels."""
+    width = VECS * simd.lanes(y)
+    nothing = tile.zeros(y, 1, VECS)
+    part = simd.broadcast(y, share)
+    turn = steps[1] - (box[2] - 1) * steps[2]
+    for c in range(0, count, width):
+        left = count - c
+        total = nothing
+        for d in range(box[0]):
+            pixel, column = at + c + d * steps[0], 0
+            for _ in range(box[1] * box[2]):
+                found = tile.row(nothing, x, pixel) if left >= width else tile.row_first(nothing, x, pixel, left)
+                total = pixels.add(total, found)
+                column += 1
+                turns = column == box[2]
+                pixel += turn if turns else steps[2]
+                column = 0 if turns else column
+        total = pixels.fma(nothing, total, part)
+        if left >= width:
+            tile.spill(total, y, place + c)
+        else:
+            tile.spill_first(total, y, place + c, left)
+
+
+@serial
+def _pool_line(task, mode, power, x, y, size, form, table, block):
+    """One line of the output, a block of channels."""
     _n, in_d, in_h, in_w, channels = size
     out_d, out_h, out_w, step_d, step_h, step_w = form
     blocks = (channels + block - 1) // block
@@ -86,27 +133,17 @@ def _pool_line(task, mode, power, x, y, size, form, table, block):
     top_h, taps_h, count_h, _ = span(1, h, form, table)
     steps = (step_d * in_h * in_w * channels, step_h * in_w * channels, step_w * channels)
     row = ((image * in_d + top_d) * in_h + top_h) * in_w
-    acc = tile.zeros(y, 1, VECS)
-    width = VECS * simd.lanes(y)
     for w in range(out_w):
         top_w, taps_w, count_w, _ = span(2, w, form, table)
-        place, at = (line * out_w + w) * channels, (row + top_w) * channels
+        place, at = (line * out_w + w) * channels + first, (row + top_w) * channels + first
         box = (taps_d, taps_h, taps_w)
         if mode == NORM:
-            _norm(power, x, at + first, y, place + first, end - first, box, steps)
-            continue
-        part = simd.broadcast(y, y.dtype.type(1 / max(count_d * count_h * count_w, 1)))
-        for c in range(first, end, width):
-            left = end - c
-            result, total = _tile(acc, False, mode, x, at + c, left, box, steps)
-            if mode == AVERAGE:
-                result = pixels.fma(acc, total, part)
-            elif pixels.any_nan(total):
-                result, _ = _tile(acc, True, mode, x, at + c, left, box, steps)
-            if left >= width:
-                tile.spill(result, y, place + c)
-            else:
-                tile.spill_first(result, y, place + c, left)
+            _norm(power, x, at, y, place, end - first, box, steps)
+        elif mode == MAXIMUM:
+            _largest(x, y, at, place, end - first, box, steps)
+        else:
+            share = y.dtype.type(1 / max(count_d * count_h * count_w, 1))
+            _mean(x, y, at, place, end - first, box, steps, share)
 
 
 @kernel

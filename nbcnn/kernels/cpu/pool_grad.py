@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu import pixels, simd, taps, tile
-from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.jit import apart, kernel, serial
 from nbcnn.kernels.cpu.pool import VECS
 from nbcnn.kernels.opcodes import MAXIMUM, NORM
 
@@ -25,30 +25,79 @@ def _meet(axis, place, size, meets):
     return simd.get(meets, at), simd.get(meets, at + 1), simd.get(meets, at + 2)
 
 
-@serial
-def _gather(total, whole, mode, dy, found, shares, at, left, first, counts, tap, steps, moves):
-    """A tile of channels of one pixel: from the windows `first` on, `counts` of them along d, h, w. steps: elements of
-    dy, and numbers of taps, from one to the next.
+@apart
+def _chosen_line(dy, found, dx, start, base, in_w, channels, more, rows, pitch, number, fewer, meets, at_w, move, skip):
+    """dx[start:], a line, = dy of the windows where the tap that holds their maximum is the one that meets the pixel.
+
+    more: added to what is there. base: the first of `rows` rows of windows, which lie `pitch` elements apart; number:
+    of the tap that meets it, were it the first of its line; `fewer` from a row to the next. move, skip: elements, and
+    taps, from a window of a row to the next.
     """
-    nothing = total
-    for i in range(counts[0]):
-        for j in range(counts[1]):
-            place = at + i * steps[0] + j * steps[1]
-            number = tap - i * steps[3] - j * steps[4]
-            for k in range(counts[2]):
-                row = tile.row(nothing, dy, place) if whole else tile.row_first(nothing, dy, place, left)
-                if mode == MAXIMUM:
-                    if whole:
-                        total = taps.add_chosen(found, place, total, row, number)
-                    else:
-                        total = taps.add_chosen_first(found, place, total, row, number, left)
+    width = VECS * simd.lanes(dx)
+    nothing = tile.zeros(dx, 1, VECS)
+    for w in range(in_w):
+        at = at_w + 3 * w
+        first, columns, tap = simd.get(meets, at), simd.get(meets, at + 1), simd.get(meets, at + 2)
+        for c in range(0, channels, width):
+            left, pixel = channels - c, start + w * channels + c
+            whole = left >= width
+            total = nothing
+            if more:
+                total = tile.row(nothing, dx, pixel) if whole else tile.row_first(nothing, dx, pixel, left)
+            place, tap_here, column = base + first * channels + c, number + tap, 0
+            for _ in range(rows * columns):
+                if whole:
+                    row = tile.row(nothing, dy, place)
+                    total = taps.add_chosen(found, place, total, row, tap_here)
                 else:
-                    share = simd.get(shares, first[0] + i * moves[0]) * simd.get(shares, first[1] + j * moves[2])
-                    share *= simd.get(shares, first[2] + k * moves[4])
-                    total = pixels.fma(total, row, simd.broadcast(dy, share))
-                place += steps[2]
-                number -= steps[5]
-    return total
+                    row = tile.row_first(nothing, dy, place, left)
+                    total = taps.add_chosen_first(found, place, total, row, tap_here, left)
+                column += 1
+                place += move
+                tap_here -= skip
+                if column == columns:
+                    column = 0
+                    place += pitch - columns * move
+                    tap_here -= fewer - columns * skip
+            if whole:
+                tile.spill(total, dx, pixel)
+            else:
+                tile.spill_first(total, dx, pixel, left)
+
+
+@apart
+def _means_line(
+    dy, dx, start, base, in_w, channels, more, rows, pitch, share, shares, at_h, step_h, at_o, meets, at_w, move, step_w
+):
+    """As _chosen_line, for an average: a share of every window, the product of `share` and two of `shares`, from at_h
+    on for rows and from at_o on for columns.
+    """
+    width = VECS * simd.lanes(dx)
+    nothing = tile.zeros(dx, 1, VECS)
+    for w in range(in_w):
+        at = at_w + 3 * w
+        first, columns = simd.get(meets, at), simd.get(meets, at + 1)
+        for c in range(0, channels, width):
+            left, pixel = channels - c, start + w * channels + c
+            whole = left >= width
+            total = nothing
+            if more:
+                total = tile.row(nothing, dx, pixel) if whole else tile.row_first(nothing, dx, pixel, left)
+            place, column, row_at = base + first * channels + c, 0, at_h
+            for _ in range(rows * columns):
+                part = share * simd.get(shares, row_at) * simd.get(shares, at_o + first + column * step_w)
+                row = tile.row(nothing, dy, place) if whole else tile.row_first(nothing, dy, place, left)
+                total = pixels.fma(total, row, simd.broadcast(dy, part))
+                column += 1
+                place += move
+                if column == columns:
+                    column = 0
+                    place += pitch - columns * move
+                    row_at += step_h
+            if whole:
+                tile.spill(total, dx, pixel)
+            else:
+                tile.spill_first(total, dx, pixel, left)
 
 
 @serial
@@ -58,32 +107,25 @@ def _grad_line(line, mode, dy, found, dx, size, form, kernel_shape, meets, moves
     out_d, out_h, out_w = form[:3]
     h, d, image = line % in_h, line // in_h % in_d, line // in_h // in_d
     first_d, count_d, tap_d = _meet(0, d, size, meets)
-    first_h, count_h, tap_h = _meet(1, h, size, meets)
-    nothing = tile.zeros(dx, 1, VECS)
-    width = VECS * simd.lanes(dx)
-    plane, row = kernel_shape[1] * kernel_shape[2], kernel_shape[2]
-    steps = (
-        moves[0] * out_h * out_w * channels,
-        moves[2] * out_w * channels,
-        moves[4] * channels,
-        moves[1] * plane,
-        moves[3] * row,
-        moves[5],
-    )
-    above = ((image * out_d + first_d) * out_h + first_h) * out_w
-    for w in range(in_w):
-        first_w, count_w, tap_w = _meet(2, w, size, meets)
-        pixel, at = (line * in_w + w) * channels, (above + first_w) * channels
-        first = (first_d, out_d + first_h, out_d + out_h + first_w)
-        counts, tap = (count_d, count_h, count_w), tap_d * plane + tap_h * row + tap_w
-        for c in range(0, channels, width):
-            left = channels - c
-            if left >= width:
-                total = _gather(nothing, True, mode, dy, found, shares, at + c, left, first, counts, tap, steps, moves)
-                tile.spill(total, dx, pixel + c)
-            else:
-                total = _gather(nothing, False, mode, dy, found, shares, at + c, left, first, counts, tap, steps, moves)
-                tile.spill_first(total, dx, pixel + c, left)
+    first_h, rows, tap_h = _meet(1, h, size, meets)
+    rows = rows if count_d > 0 else 0
+    start, at_w = line * in_w * channels, 3 * (in_d + in_h)
+    pitch, move = moves[2] * out_w * channels, moves[4] * channels
+    for i in range(max(count_d, 1)):
+        o_d = first_d + i * moves[0]
+        base = ((image * out_d + o_d) * out_h + first_h) * out_w * channels
+        if mode == MAXIMUM:
+            number = ((tap_d - i * moves[1]) * kernel_shape[1] + tap_h) * kernel_shape[2]
+            _chosen_line(
+                dy, found, dx, start, base, in_w, channels, i > 0, rows, pitch, number, moves[3] * kernel_shape[2],
+                meets, at_w, move, moves[5],
+            )  # fmt: skip
+        else:
+            share = simd.get(shares, o_d) if rows > 0 else shares.dtype.type(0)
+            _means_line(
+                dy, dx, start, base, in_w, channels, i > 0, rows, pitch, share, shares, out_d + first_h, moves[2],
+                out_d + out_h, meets, at_w, move, moves[4],
+            )  # fmt: skip
 
 
 @serial
