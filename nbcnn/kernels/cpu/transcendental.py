@@ -1,8 +1,8 @@
 """exp, expm1, tanh, log, softplus and erf of one number, written so that LLVM can vectorize a loop over them.
 
 In float32 they are polynomials: exp and tanh after S. Moshier's Cephes library (single precision: expf, tanhf; errors
-of about 1 and 2 units in the last place), log and erf fitted for the smallest relative error of the result (Lawson's
-weighted least squares on Chebyshev nodes; 6e-9 and 2e-8 before rounding). The C library's functions, one call a number,
+of about 1 and 2 units in the last place), the others fitted for the smallest relative error of the result (Lawson's
+weighted least squares on Chebyshev nodes; 2e-8 or less before rounding). The C library's functions, one call a number,
 are several times slower. In float64, where speed does not matter here, they are the C library's. NaN stays NaN,
 overflow gives infinity, underflow zero.
 """
@@ -33,7 +33,8 @@ EXP_COEFFICIENTS = tuple(
 TANH_COEFFICIENTS = tuple(
     np.float32(c) for c in (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
 )
-TANH_SMALL = np.float32(0.625)
+TANH_SMALL, TANH_ONE = np.float32(0.625), np.float32(10)
+"""Below the first the polynomial serves; from the second on tanh(x) is 1."""
 LOG_COEFFICIENTS = tuple(
     np.float32(c)
     for c in (
@@ -43,8 +44,14 @@ LOG_COEFFICIENTS = tuple(
 )
 """(log(1 + f) - f + f * f / 2) / f ** 3 for 1 + f between the roots of 1/2 and 2."""
 SMALLEST_NORMAL, TWO_TO_23, TWENTY_THREE = np.float32(2.0**-126), np.float32(2.0**23), np.float32(23)
-ROOT_TWO_LESS_ONE = np.float32(0.41421356)
-"""Beyond it 1 + e lies above the root of 2, and half of it is taken."""
+LOG1P_COEFFICIENTS = tuple(
+    np.float32(c)
+    for c in (
+        *(-3.2439808863e-3, 1.9851262737e-2, -5.6959159290e-2, 1.0603616893e-1, -1.5305570131e-1),
+        *(1.9675931468e-1, -2.4954132137e-1, 3.3329962268e-1, -4.9999902417e-1, 9.9999999529e-1),
+    )
+)
+"""log(1 + e) / e for e from 0 to 1."""
 ERF_NEAR_COEFFICIENTS = tuple(
     np.float32(c)
     for c in (
@@ -156,12 +163,18 @@ def _near_one(r):
     return _fma(p * r, r, r)
 
 
+@register_jitable
+def _exp_between(x):
+    """exp(x) for x between EXP_LOWEST and EXP_HIGHEST; what becomes of NaN is not known."""
+    n = np.floor(_fma(x, LOG2_E, HALF))
+    r = _fma(n, -LN2_LOW, _fma(n, -LN2_HIGH, x))
+    return _scale(_near_one(r) + ONE, np.int32(n))
+
+
 def _exp_float32(x):
     z = EXP_LOWEST if x < EXP_LOWEST else x
     z = EXP_HIGHEST if z > EXP_HIGHEST else z
-    n = np.floor(_fma(z, LOG2_E, HALF))
-    r = _fma(n, -LN2_LOW, _fma(n, -LN2_HIGH, z))
-    y = _scale(_near_one(r) + ONE, np.int32(n))
+    y = _exp_between(z)
     y = ZERO if x < EXP_LOWEST else y
     y = INFINITY if x > EXP_HIGHEST else y
     return x if math.isnan(x) else y
@@ -182,9 +195,10 @@ def _tanh_float32(x):
     c = TANH_COEFFICIENTS
     p = _fma(_fma(_fma(_fma(c[0], square, c[1]), square, c[2]), square, c[3]), square, c[4])
     small = _fma(p * square, x, x)
-    large = ONE - TWO / (exp(TWO * size) + ONE)
-    large = -large if x < 0 else large
-    return small if size < TANH_SMALL else large
+    t = TANH_ONE if size > TANH_ONE else size
+    large = ONE - TWO / (_exp_between(TWO * t) + ONE)
+    large = -large if x < ZERO else large
+    return large if size >= TANH_SMALL else small
 
 
 def _tanh_float64(x):
@@ -211,21 +225,15 @@ def _expm1(x):
     return _expm1_float32 if x == types.float32 else _expm1_float64
 
 
-@register_jitable
-def _log_near_one(f, n):
-    """log(1 + f) + n log(2), for 1 + f between the roots of 1/2 and 2; the small parts are added first."""
-    c = LOG_COEFFICIENTS
-    p = _fma(_fma(_fma(_fma(c[0], f, c[1]), f, c[2]), f, c[3]), f, c[4])
-    p = _fma(_fma(_fma(p, f, c[5]), f, c[6]), f, c[7])
-    square = f * f
-    rest = _fma(p * f, square, _fma(n, LN2_LOW, -HALF * square))
-    return _fma(n, LN2_HIGH, f + rest)
-
-
 def _log_float32(x):
     small = x < SMALLEST_NORMAL
     z = x * TWO_TO_23 if small else x
-    y = _log_near_one(_mantissa(z) - ONE, _exponent(z) - (TWENTY_THREE if small else ZERO))
+    c, f = LOG_COEFFICIENTS, _mantissa(z) - ONE
+    n = _exponent(z) - (TWENTY_THREE if small else ZERO)
+    p = _fma(_fma(_fma(_fma(c[0], f, c[1]), f, c[2]), f, c[3]), f, c[4])
+    p = _fma(_fma(_fma(p, f, c[5]), f, c[6]), f, c[7])
+    square = f * f
+    y = _fma(n, LN2_HIGH, f + _fma(p * f, square, _fma(n, LN2_LOW, -HALF * square)))  # the small parts first
     y = NAN if x < ZERO else y
     y = -INFINITY if x == ZERO else y
     y = INFINITY if x == INFINITY else y
@@ -242,12 +250,12 @@ def _log(x):
 
 
 def _softplus_float32(x):
-    # e is at most 1; where 1 + e exceeds the root of 2, its half is (e - 1) / 2 + 1, without loss.
-    e = exp(-abs(x))
-    large = e > ROOT_TWO_LESS_ONE
-    f = (e - ONE) * HALF if large else e
-    y = _log_near_one(f, ONE if large else ZERO)
-    return (ZERO if x < ZERO else x) + y
+    c, z = LOG1P_COEFFICIENTS, -abs(x)
+    e = _exp_between(EXP_LOWEST if z < EXP_LOWEST else z)
+    e = ZERO if z < EXP_LOWEST else e
+    p = _fma(_fma(_fma(_fma(_fma(c[0], e, c[1]), e, c[2]), e, c[3]), e, c[4]), e, c[5])
+    p = _fma(_fma(_fma(_fma(p, e, c[6]), e, c[7]), e, c[8]), e, c[9])
+    return (ZERO if x < ZERO else x) + e * p
 
 
 def _softplus_float64(x):
@@ -267,9 +275,9 @@ def _erf_float32(x):
     t = ERF_ONE if size > ERF_ONE else size
     c = ERF_FAR_COEFFICIENTS
     p = _fma(_fma(_fma(_fma(_fma(c[0], t, c[1]), t, c[2]), t, c[3]), t, c[4]), t, c[5])
-    far = ONE - exp(_fma(p, t, -t))
+    far = ONE - _exp_between(_fma(p, t, -t))
     far = -far if x < ZERO else far
-    return near if size < ERF_NEAR else far
+    return far if size >= ERF_NEAR else near
 
 
 def _erf_float64(x):
