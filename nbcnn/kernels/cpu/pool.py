@@ -14,7 +14,7 @@ from numba import prange
 
 from nbcnn.kernels.cpu import pixels, simd, taps, tile
 from nbcnn.kernels.cpu.jit import apart, kernel, serial
-from nbcnn.kernels.opcodes import MAXIMUM, NORM
+from nbcnn.kernels.opcodes import AVERAGE, MAXIMUM
 
 __all__ = ["VECS", "max_pool_indices", "max_pool_taps", "pool", "span"]
 
@@ -52,8 +52,9 @@ def _norm(power, x, at, y, place, count, box, steps):
 
 
 @apart
-def _largest(x, y, at, place, count, box, steps):
-    """y[place:] = the maximum of a window, for `count` channels.
+def _largest_line(x, y, base, place, count, channels, out_w, box, steps, table, row):
+    """A line of maxima from y[place] on, `count` of the channels. base: of the line of x where the windows begin; row:
+    of the table, where the line's positions begin. box: taps on d and h; steps: elements between them, on w too.
 
     A maximum that lets NaN through takes three times as long. So the values are added up on the way, and only where
     the sum is NaN, because of a NaN or of infinities, is the tile worked out again so.
@@ -61,25 +62,29 @@ def _largest(x, y, at, place, count, box, steps):
     width = VECS * simd.lanes(y)
     nothing = tile.zeros(y, 1, VECS)
     lowest = pixels.fill(nothing, simd.broadcast(y, y.dtype.type(-np.inf)))
-    turn = steps[1] - (box[2] - 1) * steps[2]
-    for c in range(0, count, width):
-        left = count - c
-        total, best = nothing, lowest
-        for d in range(box[0]):
-            pixel, column = at + c + d * steps[0], 0
-            for _ in range(box[1] * box[2]):
-                found = tile.row(nothing, x, pixel) if left >= width else tile.row_first(nothing, x, pixel, left)
-                total, best = pixels.add(total, found), pixels.larger(best, found)
-                column += 1
-                turns = column == box[2]
-                pixel += turn if turns else steps[2]
-                column = 0 if turns else column
-        if pixels.any_nan(total):
-            best = _careful(lowest, x, at + c, left, box, steps)
-        if left >= width:
-            tile.spill(best, y, place + c)
-        else:
-            tile.spill_first(best, y, place + c, left)
+    for w in range(out_w):
+        first, columns = simd.get(table, row + 4 * w), simd.get(table, row + 4 * w + 1)
+        for c in range(0, count, width):
+            left = count - c
+            whole = left >= width
+            total, best = nothing, lowest
+            at = base + first * channels + c
+            for d in range(box[0]):
+                pixel, column = at + d * steps[0], 0
+                for _ in range(box[1] * columns):
+                    found = tile.row(nothing, x, pixel) if whole else tile.row_first(nothing, x, pixel, left)
+                    total, best = pixels.add(total, found), pixels.larger(best, found)
+                    column += 1
+                    pixel += steps[2]
+                    if column == columns:
+                        column = 0
+                        pixel += steps[1] - columns * steps[2]
+            if pixels.any_nan(total):
+                best = _careful(lowest, x, at, left, (box[0], box[1], columns), steps)
+            if whole:
+                tile.spill(best, y, place + w * channels + c)
+            else:
+                tile.spill_first(best, y, place + w * channels + c, left)
 
 
 @apart
@@ -94,29 +99,32 @@ def _careful(best, x, at, left, box, steps):
 
 
 @apart
-def _mean(x, y, at, place, count, box, steps, share):
-    """y[place:] = share times the sum of a window, for `count` channels."""
+def _mean_line(x, y, base, place, count, channels, out_w, box, steps, counted, table, row):
+    """As _largest_line, for means. counted: how many pixels of d and h an average counts."""
     width = VECS * simd.lanes(y)
     nothing = tile.zeros(y, 1, VECS)
-    part = simd.broadcast(y, share)
-    turn = steps[1] - (box[2] - 1) * steps[2]
-    for c in range(0, count, width):
-        left = count - c
-        total = nothing
-        for d in range(box[0]):
-            pixel, column = at + c + d * steps[0], 0
-            for _ in range(box[1] * box[2]):
-                found = tile.row(nothing, x, pixel) if left >= width else tile.row_first(nothing, x, pixel, left)
-                total = pixels.add(total, found)
-                column += 1
-                turns = column == box[2]
-                pixel += turn if turns else steps[2]
-                column = 0 if turns else column
-        total = pixels.fma(nothing, total, part)
-        if left >= width:
-            tile.spill(total, y, place + c)
-        else:
-            tile.spill_first(total, y, place + c, left)
+    for w in range(out_w):
+        first, columns = simd.get(table, row + 4 * w), simd.get(table, row + 4 * w + 1)
+        share = y.dtype.type(1 / max(counted * simd.get(table, row + 4 * w + 2), 1))
+        for c in range(0, count, width):
+            left = count - c
+            whole = left >= width
+            total = nothing
+            for d in range(box[0]):
+                pixel, column = base + first * channels + c + d * steps[0], 0
+                for _ in range(box[1] * columns):
+                    found = tile.row(nothing, x, pixel) if whole else tile.row_first(nothing, x, pixel, left)
+                    total = pixels.add(total, found)
+                    column += 1
+                    pixel += steps[2]
+                    if column == columns:
+                        column = 0
+                        pixel += steps[1] - columns * steps[2]
+            total = pixels.fma(nothing, total, simd.broadcast(y, share))
+            if whole:
+                tile.spill(total, y, place + w * channels + c)
+            else:
+                tile.spill_first(total, y, place + w * channels + c, left)
 
 
 @serial
@@ -126,24 +134,23 @@ def _pool_line(task, mode, power, x, y, size, form, table, block):
     out_d, out_h, out_w, step_d, step_h, step_w = form
     blocks = (channels + block - 1) // block
     first = task % blocks * block
-    end = min(first + block, channels)
+    count = min(block, channels - first)
     line = task // blocks
     h, d, image = line % out_h, line // out_h % out_d, line // out_h // out_d
     top_d, taps_d, count_d, _ = span(0, d, form, table)
     top_h, taps_h, count_h, _ = span(1, h, form, table)
     steps = (step_d * in_h * in_w * channels, step_h * in_w * channels, step_w * channels)
-    row = ((image * in_d + top_d) * in_h + top_h) * in_w
-    for w in range(out_w):
-        top_w, taps_w, count_w, _ = span(2, w, form, table)
-        place, at = (line * out_w + w) * channels + first, (row + top_w) * channels + first
-        box = (taps_d, taps_h, taps_w)
-        if mode == NORM:
-            _norm(power, x, at, y, place, end - first, box, steps)
-        elif mode == MAXIMUM:
-            _largest(x, y, at, place, end - first, box, steps)
-        else:
-            share = y.dtype.type(1 / max(count_d * count_h * count_w, 1))
-            _mean(x, y, at, place, end - first, box, steps, share)
+    base = ((image * in_d + top_d) * in_h + top_h) * in_w * channels + first
+    place, box, row = line * out_w * channels + first, (taps_d, taps_h), 4 * (out_d + out_h)
+    if mode == MAXIMUM:
+        _largest_line(x, y, base, place, count, channels, out_w, box, steps, table, row)
+    elif mode == AVERAGE:
+        _mean_line(x, y, base, place, count, channels, out_w, box, steps, count_d * count_h, table, row)
+    else:
+        for w in range(out_w):
+            top_w, taps_w, _, _ = span(2, w, form, table)
+            at, wide = base + top_w * channels, (taps_d, taps_h, taps_w)
+            _norm(power, x, at, y, place + w * channels, count, wide, steps)
 
 
 @kernel
