@@ -6,7 +6,7 @@ memory and replaced by arrays. Lifetimes therefore come from the calls themselve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,11 +37,11 @@ class Buffer:
 
 @dataclass(eq=False)
 class Call:
-    """One kernel call: the kernel's name, arguments (buffers, numbers, tuples of integers), and the node it came
-    from.
+    """One kernel call: the kernel's name (or a Python function, for what needs no kernel), arguments (buffers, numbers,
+    tuples of integers), and the node it came from.
     """
 
-    kernel: str
+    kernel: str | Callable[..., None]
     args: tuple[Any, ...]
     node: Node
 
@@ -144,6 +144,6 @@ class Binder:
 
     # --- calls
 
-    def call(self, kernel: str, *args: Any) -> None:
+    def call(self, kernel: str | Callable[..., None], *args: Any) -> None:
         assert self.node is not None
         self.calls.append(Call(kernel, args, self.node))

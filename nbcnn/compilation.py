@@ -50,7 +50,7 @@ def lacking(calls: Iterable[Call]) -> list[Job]:
     """What has to be compiled before these calls can be made."""
     from nbcnn.kernels.cpu.ahead import missing
 
-    return missing((call.kernel, [_stand_in(a) for a in call.args]) for call in calls)
+    return missing((c.kernel, [_stand_in(a) for a in c.args]) for c in calls if isinstance(c.kernel, str))
 
 
 def compile_ahead(calls: Iterable[Call]) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 
 from nbcnn.filemap import fresh, lies_in_file
 
-__all__ = ["Dim", "Graph", "Node", "Value", "is_float"]
+__all__ = ["Dim", "Function", "Graph", "Node", "Parameterized", "Value", "is_float"]
 
 Dim = int | str | None
 """One dimension: a number, a symbol such as "N", or None when nothing is known."""
@@ -81,6 +81,7 @@ class Node:
     attrs: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     domain: str = ""
+    overload: str = ""
     origin: Any = field(default=None, repr=False)
 
     def input(self, index: int) -> str:
@@ -90,10 +91,41 @@ class Node:
     def output(self, index: int) -> str:
         return self.outputs[index] if index < len(self.outputs) else ""
 
+    def reads(self) -> list[str]:
+        """The values that this node needs: its inputs, and what its sub-graphs take from outside."""
+        found = [name for name in self.inputs if name]
+        for attr in self.attrs.values():
+            for graph in attr if isinstance(attr, list) else [attr]:
+                if isinstance(graph, Graph):
+                    found += graph.captures()
+        return found
+
     @property
     def label(self) -> str:
         """How messages call this node."""
         return f"{self.op} {self.name!r}" if self.name else f"{self.op} (of {next(filter(None, self.outputs), '?')!r})"
+
+
+@dataclass(frozen=True)
+class Parameterized:
+    """The value of an attribute inside a function: that of the function's attribute of this name."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class Function:
+    """An operator that the file itself defines by other operators.
+
+    inputs, outputs: names inside of the body. attrs: of the operator, with their defaults; `None` where there is none.
+    opset: what the body was written for.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any]
+    nodes: list[Node]
+    opset: dict[str, int]
 
 
 @dataclass(eq=False)
@@ -105,6 +137,7 @@ class Graph:
     initializers: name -> array in ONNX order; the weights and constants.
     values: everything known of any value, by name (source graphs: the file's value_info, inputs and outputs).
     opset: domain -> version; "" is ONNX itself.
+    functions: (domain, operator, overload) -> its definition, for operators that the file defines.
     """
 
     name: str = "graph"
@@ -114,6 +147,7 @@ class Graph:
     initializers: dict[str, np.ndarray] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     opset: dict[str, int] = field(default_factory=dict)
+    functions: dict[tuple[str, str, str], Function] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     doc: str = ""
     origin: Any = field(default=None, repr=False)
@@ -141,6 +175,13 @@ class Graph:
     def __getstate__(self) -> dict[str, Any]:
         """For pickle, with the arrays that lie in a file; raises FileError where that has been written to."""
         return vars(self) | {"initializers": {name: fresh(array) for name, array in self.initializers.items()}}
+
+    def captures(self) -> list[str]:
+        """The values that a sub-graph takes from the graph around it."""
+        own = {v.name for v in self.inputs} | set(self.initializers)
+        own |= {name for node in self.nodes for name in node.outputs}
+        read = [name for node in self.nodes for name in node.reads()] + self.output_names()
+        return [name for name in dict.fromkeys(read) if name not in own]
 
     def producers(self) -> dict[str, Node]:
         """Value name -> the node that writes it."""
@@ -179,7 +220,7 @@ class Graph:
         for node in reversed(self.nodes):
             if node.attrs.get("effect") or not needed.isdisjoint(filter(None, node.outputs)):
                 kept.append(node)
-                needed.update(filter(None, node.inputs))
+                needed.update(node.reads())
         self.nodes = kept[::-1]
 
     def sort(self) -> None:
@@ -188,7 +229,7 @@ class Graph:
         done: set[int] = set()
         ordered: list[Node] = []
         for root in self.nodes:
-            stack: list[tuple[Node, Iterator[str]]] = [(root, iter(root.inputs))]
+            stack: list[tuple[Node, Iterator[str]]] = [(root, iter(root.reads()))]
             entered = {id(root)}
             if id(root) in done:
                 continue
@@ -200,7 +241,7 @@ class Graph:
                         if id(before) in entered:
                             raise ValueError(f"the graph has a cycle through {before.label}")
                         entered.add(id(before))
-                        stack.append((before, iter(before.inputs)))
+                        stack.append((before, iter(before.reads())))
                         break
                 else:
                     stack.pop()

@@ -33,9 +33,12 @@ def lower_for_inference(
     dtype: np.dtype,
     outputs: Iterable[str] | None = None,
     choose: Choose = direct,
+    known: Mapping[str, np.ndarray] | None = None,
 ) -> Graph:
-    """The graph that computes `outputs` (default: all) for inputs of these shapes; `choose` picks algorithms."""
-    graph = specialize(source, feeds, dtype, outputs)
+    """The graph that computes `outputs` (default: all) for inputs of these shapes; `choose` picks algorithms; `known`
+    are values that it may rest on.
+    """
+    graph = specialize(source, feeds, dtype, outputs, known=known)
     decompose(graph)
     eliminate(graph)
     absorb_affine(graph)

@@ -60,6 +60,7 @@ class Model:
         self.autotune = autotune
         self.lock = threading.RLock()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._needs: dict[Any, list[str]] = {}
         self._arena: Any = None
         self._last: Repeat | None = None
         self.parameters: dict[str, Parameter] = {}
@@ -77,6 +78,7 @@ class Model:
             if is_float(array.dtype)
         }
         self._plans.clear()
+        self._needs.clear()
         self._last = None
 
     # --- what it is
@@ -127,7 +129,7 @@ class Model:
             plan = self._plan(wanted, arrays)
             declared = {v.name: v.dtype for v in self.graph.outputs}
             call = Repeat(plan, changes, arrays, [declared.get(name) for name in wanted])
-            if outputs is None:
+            if outputs is None and not self._needs.get(self._key(wanted, arrays)):
                 self._last = call
             return call.run(arrays)
 
@@ -170,15 +172,47 @@ class Model:
             raise InputError(f"input {missing[0]!r} is not fed; this network takes {list(declared)}")
         return {name: _checked(declared[name], feeds[name]) for name in declared}
 
+    @staticmethod
+    def _key(wanted: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> Any:
+        return wanted, tuple((n, a.shape, a.dtype.str) for n, a in arrays.items())
+
     def _plan(self, wanted: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> Plan:
-        key = (wanted, tuple((n, a.shape, a.dtype.str) for n, a in arrays.items()))
+        """The plan for inputs of these shapes, and, where shapes depend on values, for these values: what they are is
+        computed first, by a plan of its own where they are not inputs.
+        """
+        from nbcnn.ops.base import UndeterminedError
+
+        key = self._key(wanted, arrays)
+        needs = self._needs.setdefault(key, [v.name for v in self.graph.inputs if _is_text(v, arrays)])
+        known: dict[str, np.ndarray] = {}
+        while True:
+            for name in needs[len(known) :]:
+                known[name] = arrays[name] if name in arrays else self._value(name, arrays)
+            try:
+                return self._plan_for(key, wanted, arrays, known)
+            except UndeterminedError as error:
+                if error.value in known:
+                    raise
+                needs.append(error.value)
+
+    def _value(self, name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """A value inside of the network, for these inputs."""
+        from nbcnn.repeat import Repeat
+
+        changes = Parameter.changes
+        return Repeat(self._plan((name,), arrays), changes, arrays, [None]).run(arrays)[0]
+
+    def _plan_for(
+        self, key: Any, wanted: tuple[str, ...], arrays: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray]
+    ) -> Plan:
+        key = (key, tuple((a.tobytes() if not a.dtype.hasobject else tuple(a.flat)) for a in known.values()))
         if key in self._plans and self._plans[key].is_current():
             self._plans.move_to_end(key)
             return self._plans[key]
         from nbcnn.lower import lower_for_inference
 
         shapes = {name: (a.shape, a.dtype) for name, a in arrays.items()}
-        graph = lower_for_inference(self.graph, shapes, self.parameters, self.dtype, wanted, self.chooser())
+        graph = lower_for_inference(self.graph, shapes, self.parameters, self.dtype, wanted, self.chooser(), known)
         plan = self._plans[key] = self.build(graph)
         while len(self._plans) > PLANS_KEPT:
             self._plans.popitem(last=False)
@@ -230,6 +264,10 @@ class Model:
         return graph
 
 
+def _is_text(value: Value, arrays: Mapping[str, np.ndarray]) -> bool:
+    return value.name in arrays and arrays[value.name].dtype.kind in "OSU"
+
+
 def _port(value: Value) -> Port:
     return Port(value.name, "?" if value.dtype is None else value.dtype.name, value.shape)
 
@@ -253,6 +291,6 @@ def _checked(value: Value, given: Any) -> np.ndarray:
         raise InputError(
             f"input {value.name!r} takes shape {list(value.shape)} (any first dimension), not {list(array.shape)}"
         )
-    if array.size == 0:
+    if array.size == 0 and 0 not in value.shape:
         raise InputError(f"input {value.name!r} is empty: shape {list(array.shape)}")
     return array

@@ -145,14 +145,15 @@ def build_plan(
     late = [c for n in graph.nodes if id(n) not in early for c in binder.calls[slice(*ranges[id(n)])]]
     if alone:
         for call in late:
-            call.kernel += ":alone"
+            if isinstance(call.kernel, str):
+                call.kernel += ":alone"
     edges = [binder.buffer(v.name) for v in (*graph.inputs, *graph.outputs)]
     prepared_calls = [(early[id(n)], binder.calls[slice(*ranges[id(n)])]) for n in graph.nodes if id(n) in early]
     read = {id(b) for c in late for b in c.buffers()} | {id(b) for b in edges}
     weights = {id(binder.buffers[name]): parameter for name, parameter in parameters.items()}
     masters = _masters(binder, parameters, read)
 
-    def load(name: str) -> Callable[..., None]:
+    def load(name: str | Callable[..., None]) -> Callable[..., None]:
         return kernels.load(backend, name)
 
     prepared = prepare(prepared_calls, weights, read, load, arena.prepared)

@@ -72,7 +72,7 @@ def prepare(
     nodes: Sequence[tuple[set[str], list[Call]]],
     weights: Mapping[int, Parameter],
     read: Container[int],
-    load: Callable[[str], Kernel],
+    load: Callable[[str | Kernel], Kernel],
     shared: MutableMapping[Any, Prepared],
 ) -> list[Prepared]:
     """One Prepared for each set of nodes that hand buffers to each other, so that their order is kept.
@@ -122,7 +122,7 @@ def _prepared(
     calls: list[Call],
     weights: Mapping[int, Parameter],
     outputs: list[Buffer],
-    load: Callable[[str], Kernel],
+    load: Callable[[str | Kernel], Kernel],
 ) -> Prepared:
     """The calls, bound but for the arrays that last."""
     lasting = {id(b) for b in outputs}

@@ -23,15 +23,17 @@ OPEN_TO = {
 }
 # The only parts that may import a part.
 CLOSED = {
-    "onnx_io": {"api", "cli", "onnx_io"},
+    "onnx_io": {"api", "backend", "cli", "onnx_io"},
     "cli": {"cli"},
 }
+# ONNX's interface of a backend lies beside the files, and joins them to the engine as api.py does.
+JOINING = {"onnx_io/backend.py": "backend"}
 # The only parts that may import a package from outside.
 OUTSIDE = {
     "click": {"cli"},
     "llvmlite": {"kernels"},
     "numba": {"kernels"},
-    "onnx": {"onnx_io"},
+    "onnx": {"backend", "onnx_io"},
     "rich": {"cli"},
     "torch": set(),
 }
@@ -39,7 +41,8 @@ OUTSIDE = {
 
 def part(file: Path) -> str:
     """The part of nbcnn that a file belongs to: "kernels" for nbcnn/kernels/cpu/conv.py, "graph" for nbcnn/graph.py."""
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    path = file.relative_to(PACKAGE)
+    return JOINING.get(path.as_posix(), path.parts[0].removesuffix(".py"))
 
 
 def for_types_only(node: ast.AST) -> bool:

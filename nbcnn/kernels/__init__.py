@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import FunctionType
 from typing import Any
 
 from nbcnn.kernels.contract import KERNELS
@@ -11,10 +12,12 @@ from nbcnn.kernels.contract import KERNELS
 __all__ = ["entry_point", "load"]
 
 
-def load(backend: str, name: str) -> Callable[..., Any]:
+def load(backend: str, name: str | Callable[..., None]) -> Callable[..., Any]:
     """The kernel of this name, or for "name:alone" its form for one thread; raises KeyError for one that the contract
-    does not list.
+    does not list. A Python function is its own kernel.
     """
+    if not isinstance(name, str):
+        return name
     name, _, form = name.partition(":")
     module = import_module(f"nbcnn.kernels.{backend}.{KERNELS[name]}")
     kernel: Callable[..., Any] = getattr(module, name)
@@ -23,5 +26,7 @@ def load(backend: str, name: str) -> Callable[..., Any]:
 
 def entry_point(kernel: Any, args: Sequence[Any]) -> Callable[..., None]:
     """The compiled function for arguments of these types, which it takes on trust; compiled if need be."""
+    if isinstance(kernel, FunctionType):
+        return kernel
     function: Callable[..., None] = kernel.compile(tuple(kernel.typeof_pyval(a) for a in args))
     return function

@@ -11,14 +11,14 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, TensorProto
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from nbcnn.errors import FileError, ModelError
 from nbcnn.filemap import MAPPED, FileMap
 from nbcnn.onnx_io.tensors import PACKED, as_stored, cut, describe, dtype_of, mappable, raw_bytes, read_inline
 from nbcnn.onnx_io.wire import LARGE
 
-__all__ = ["ALIGNMENT", "DataFile", "ExternalFiles", "locate", "tensors_of"]
+__all__ = ["ALIGNMENT", "DataFile", "ExternalFiles", "locate", "tensors_of", "tensors_of_node"]
 
 ALIGNMENT = 4096
 """Each tensor begins on a page, which lets a reader map it into memory."""
@@ -28,12 +28,17 @@ def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
     """Every dense tensor of a graph and its sub-graphs: initializers and attributes."""
     yield from graph.initializer
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.TENSOR:
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-                yield from tensors_of(inner)
+        yield from tensors_of_node(node)
+
+
+def tensors_of_node(node: NodeProto) -> Iterator[TensorProto]:
+    """Every dense tensor of a node's attributes and their sub-graphs."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.TENSOR and not attribute.ref_attr_name:
+            yield attribute.t
+        yield from attribute.tensors
+        for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+            yield from tensors_of(inner)
 
 
 def locate(tensor: TensorProto, model: Path | None) -> Path:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from nbcnn.errors import ModelError
-from nbcnn.graph import Graph, Node, Value
+from nbcnn.graph import Function, Graph, Node, Parameterized, Value
 from nbcnn.onnx_io.attributes import read_attribute
-from nbcnn.onnx_io.external import ExternalFiles, locate, tensors_of
+from nbcnn.onnx_io.external import ExternalFiles, locate, tensors_of, tensors_of_node
 from nbcnn.onnx_io.memory import trim_heap
 from nbcnn.onnx_io.sources import Source, open_model, refusal, refusal_of_file
 from nbcnn.onnx_io.tensors import cut, from_sparse, is_external, read_inline
@@ -75,6 +75,7 @@ def read(model: ModelProto, arrays: Iterator[np.ndarray]) -> Graph:
     """The graph of a model of shells, whose arrays come in the order of `tensors_of`."""
     graph = read_graph(model.graph, arrays)
     graph.opset = {read_domain(entry.domain): entry.version for entry in model.opset_import}
+    graph.functions = {(read_domain(f.domain), f.name, f.overload): read_function(f) for f in model.functions}
     graph.metadata = {text(entry.key): text(entry.value) for entry in model.metadata_props}
     graph.origin = model
     return graph
@@ -105,14 +106,33 @@ def read_node(proto: NodeProto, arrays: Iterator[np.ndarray]) -> Node:
         inputs=list(proto.input),
         outputs=list(proto.output),
         attrs={
-            entry.name: read_attribute(
+            entry.name: Parameterized(entry.ref_attr_name)
+            if entry.ref_attr_name
+            else read_attribute(
                 entry, lambda tensor: next_array(tensor, arrays), lambda graph: read_graph(graph, arrays)
             )
             for entry in proto.attribute
         },
         name=text(proto.name),
         domain=read_domain(proto.domain),
+        overload=proto.overload,
         origin=proto,
+    )
+
+
+def read_function(proto: FunctionProto) -> Function:
+    """A function that the file defines; its tensors stay in the message too, because few are large."""
+    arrays = (read_inline(tensor) for node in proto.node for tensor in tensors_of_node(node))
+    attrs = dict.fromkeys(proto.attribute) | {
+        entry.name: read_attribute(entry, read_inline, lambda graph: read_graph(graph, iter(())))
+        for entry in proto.attribute_proto
+    }
+    return Function(
+        inputs=list(proto.input),
+        outputs=list(proto.output),
+        attrs=attrs,
+        nodes=[read_node(node, arrays) for node in proto.node],
+        opset={read_domain(entry.domain): entry.version for entry in proto.opset_import},
     )
 
 

@@ -20,10 +20,18 @@ if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
     from nbcnn.binder import Binder
 
-__all__ = ["REGISTRY", "Facts", "Op", "Shaped", "lookup", "register"]
+__all__ = ["REGISTRY", "Facts", "Op", "Shaped", "UndeterminedError", "lookup", "register"]
 
 Shaped = tuple[np.dtype, tuple[int, ...]]
 """What `infer` says of an output: element type and ONNX-order shape."""
+
+
+class UndeterminedError(UnsupportedError):
+    """Shapes depend on a value that is not known yet. Training cannot go on; a run first computes `value`."""
+
+    def __init__(self, message: str, value: str) -> None:
+        super().__init__(message)
+        self.value = value
 
 
 @dataclass
@@ -61,8 +69,8 @@ class Facts:
         if not name:
             return None
         if name not in self.constants:
-            raise UnsupportedError(
-                f"{node.label}: {what} ({name!r}) must be a constant, but it is computed from the input data"
+            raise UndeterminedError(
+                f"{node.label}: {what} ({name!r}) must be a constant, but it is computed from the input data", name
             )
         return self.constants[name]
 
@@ -111,8 +119,30 @@ class Op:
         raise UnsupportedError(f"{node.label}: {node.op} cannot be trained through")
 
     def bind(self, node: Node, b: Binder) -> None:
-        """Emit the kernel calls that compute the outputs."""
-        raise NotImplementedError(node.op)
+        """Emit the kernel calls that compute the outputs. Default: `fold`, at every run, for what is no arithmetic of
+        networks (integers, booleans).
+        """
+        if type(self).fold is Op.fold:
+            raise NotImplementedError(node.op)
+        inputs = [b.value(name) if name else None for name in node.inputs]
+        outputs = [b.value(name) for name in node.outputs if name]
+        written = [i for i, name in enumerate(node.outputs) if name]
+
+        def compute(*arrays: np.ndarray) -> None:
+            given = iter(arrays)
+            read = [None if x is None else _in_onnx_order(next(given), x) for x in inputs]
+            found = self.fold(node, read, inputs)
+            assert found is not None, node.label
+            for i, y in zip(written, outputs, strict=True):
+                _in_onnx_order(next(given), y)[...] = found[i]
+
+        b.call(compute, *(b.buffer(x.name) for x in (*inputs, *outputs) if x is not None))
+
+
+def _in_onnx_order(array: np.ndarray, value: Value) -> np.ndarray:
+    """A view of a value's flat memory, in ONNX order."""
+    whole = array.reshape(value.physical)
+    return np.moveaxis(whole, -1, 1) if value.layout == "last" else whole
 
 
 REGISTRY: dict[str, Op] = {}

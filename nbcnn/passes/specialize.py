@@ -5,12 +5,15 @@ Rules, for each node in order:
 2. if it only needs constants (or shapes) and its operator can fold, its outputs become constants;
 3. otherwise its outputs get types and shapes. Every float is computed in `dtype`.
 
+An If whose condition is known becomes the nodes of its branch, and an operator that the file defines those of its
+body.
+
 Float initializers are weights: they are never folded, so that a trained weight keeps its effect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +22,7 @@ from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
 from nbcnn.filemap import lies_in_file
 from nbcnn.graph import Graph, Node, Value, is_float
 from nbcnn.ops import REGISTRY, Facts, lookup
+from nbcnn.passes.inline import body_of, branch
 
 __all__ = ["Mode", "Sweep", "specialize", "unsupported"]
 
@@ -38,7 +42,16 @@ def compute_dtype(stored: np.dtype, dtype: np.dtype) -> np.dtype:
 
 def unsupported(graph: Graph) -> list[str]:
     """One line for every node whose operator the engine does not have."""
-    return [f"{n.label}" for n in graph.nodes if n.op not in REGISTRY or n.domain not in ("", "ai.onnx")]
+    return [n.label for n in graph.nodes if not _is_known(n, graph)]
+
+
+def _is_known(node: Node, graph: Graph) -> bool:
+    standard = node.domain in ("", "ai.onnx") and (node.op in REGISTRY or node.op == "If")
+    return standard or _key(node) in graph.functions
+
+
+def _key(node: Node) -> tuple[str, str, str]:
+    return node.domain, node.op, node.overload
 
 
 def specialize(
@@ -47,8 +60,13 @@ def specialize(
     dtype: np.dtype,
     outputs: Iterable[str] | None = None,
     mode: Mode = Mode(),
+    known: Mapping[str, np.ndarray] | None = None,
 ) -> Graph:
-    """The lowered graph for inputs of these shapes and types; raises UnsupportedError or ModelError, naming nodes."""
+    """The lowered graph for inputs of these shapes and types; raises UnsupportedError or ModelError, naming nodes.
+
+    known: values of which more than the shape is known, by name: inputs, or anything inside of the network.
+    """
+    known = known or {}
     missing = unsupported(source)
     if missing:
         raise UnsupportedError("operators that are not supported: " + ", ".join(missing))
@@ -59,24 +77,32 @@ def specialize(
     sweep = Sweep(source, graph, dtype, mode)
     for name, array in source.initializers.items():
         sweep.constant(name, array, weight=is_float(array.dtype))
+    for name, array in known.items():
+        sweep.constant(name, array, weight=False)
     for value in source.inputs:
-        if value.name in feeds:
+        if value.name in feeds and value.name not in known:
             shape, kind = feeds[value.name]
             graph.values[value.name] = Value(value.name, compute_dtype(kind, dtype), shape)
     wanted = list(outputs) if outputs is not None else source.output_names()
-    for node in _needed(source, wanted):
+    for node in _needed(source, wanted, known):
         sweep.visit(node)
+        if node.outputs and all(name in graph.values for name in wanted):
+            break
     graph.inputs = [graph.values[v.name] for v in source.inputs if v.name in graph.values]
     graph.outputs = [graph.values[name] for name in wanted]
     graph.prune()
     return graph
 
 
-def _needed(source: Graph, wanted: Iterable[str]) -> list[Node]:
+def _needed(source: Graph, wanted: Iterable[str], known: Container[str]) -> list[Node]:
+    """Copies of the nodes that `wanted` depends on; of all, where a name is that of a value inside of a branch."""
     copy = source.copy()
     copy.outputs = [Value(name) for name in wanted]
+    copy.nodes = [n for n in copy.nodes if not all(name in known for name in n.outputs if name)]
     copy.sort()
-    copy.prune()
+    outside = {v.name for v in source.inputs} | set(source.initializers) | set(copy.producers())
+    if all(name in outside or name in known for name in wanted):
+        copy.prune()
     return copy.nodes
 
 
@@ -84,7 +110,7 @@ class Sweep:
     """The rules, a node at a time. source: for its opset. graph: the lowered graph, which grows."""
 
     def __init__(self, source: Graph, graph: Graph, dtype: np.dtype, mode: Mode) -> None:
-        self.graph, self.dtype, self.mode = graph, dtype, mode
+        self.source, self.graph, self.dtype, self.mode = source, graph, dtype, mode
         opset = source.opset.get("", source.opset.get("ai.onnx", 1))
         self.facts = Facts(graph, opset, {}, mode.train)
         self.foldable = self.facts.foldable
@@ -111,12 +137,20 @@ class Sweep:
 
     def _visit(self, node: Node) -> None:
         graph = self.graph
+        if _key(node) in self.source.functions:
+            self._call(node)
+            return
+        if node.op == "If" and node.domain in ("", "ai.onnx"):
+            self._choose(node)
+            return
         op = lookup(node)
         for name in filter(None, node.inputs):
             if name not in graph.values:
                 raise ModelError(
                     f"{node.label}: input {name!r} is neither fed, nor an initializer, nor computed by any node"
                 )
+        # A value that is known already, by having been computed before: this node writes beside it.
+        node.outputs = [graph.fresh(name) if name in graph.initializers else name for name in node.outputs]
         self.facts.train = self.mode.train and not self.mode.frozen(node)
         op.normalize(node, self.facts)
         inputs = [graph.values[n] if n else None for n in node.inputs]
@@ -132,3 +166,23 @@ class Sweep:
             if name:
                 dtype = compute_dtype(np.dtype(kind), self.dtype)
                 graph.values[name] = Value(name, dtype, tuple(int(d) for d in shape))
+
+    def _call(self, node: Node) -> None:
+        """The body of a function, by the rules of the opset that it was written for."""
+        function = self.source.functions[_key(node)]
+        opset = self.facts.opset
+        self.facts.opset = function.opset.get("", function.opset.get("ai.onnx", opset))
+        for inner in body_of(node, function):
+            self.visit(inner)
+        self.facts.opset = opset
+
+    def _choose(self, node: Node) -> None:
+        """The branch of an If, whose condition must be known."""
+        condition = self.facts.constant(node, 0, "the condition")
+        if condition is None:
+            raise ModelError(f"{node.label}: the condition is missing")
+        body = branch(node, node.attrs["then_branch" if condition.reshape(-1)[0] else "else_branch"])
+        for name, array in body.initializers.items():
+            self.constant(name, array, weight=False)
+        for inner in body.nodes:
+            self.visit(inner)
