@@ -38,6 +38,9 @@ PICTURES = (8, 64, 224, 224)
 WINDOW = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
 UPDATES = {"sgd_update": (4, [0.1, 0, 0, 0, 0]), "adam_update": (4, [0.1, 1, 0.9, 0.999, 1e-8, 1, 0, 0])}
 
+Nodes = tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]], ...]
+"""Operator, inputs, outputs and attributes of each."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -46,7 +49,7 @@ class Case:
     """
 
     name: str
-    nodes: tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]], ...]
+    nodes: Nodes
     times: str
     moved: Callable[[int, int], int]
     shape: tuple[int, ...] = PICTURES
@@ -54,8 +57,12 @@ class Case:
     train: bool = False
 
 
-def _one(op: str, *more: str, **attrs: Any) -> tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]], ...]:
+def _one(op: str, *more: str, **attrs: Any) -> Nodes:
     return ((op, ("x", *more), ("y",), attrs),)
+
+
+def _numbers(**values: float) -> Nodes:
+    return tuple(("Constant", (), (name,), {"value": np.array(value, FLOAT)}) for name, value in values.items())
 
 
 CHANNELS = PICTURES[1:2]
@@ -65,13 +72,35 @@ NORM_RELU = (
     ("Relu", ("z",), ("y",), {}),
 )
 SWISH = (("Sigmoid", ("x",), ("z",), {}), ("Mul", ("x", "z"), ("y",), {}))
+MISH = (("Softplus", ("x",), ("s",), {}), ("Tanh", ("s",), ("z",), {}), ("Mul", ("x", "z"), ("y",), {}))
+HARD_SWISH = (
+    *_numbers(three=3.0, zero=0.0, six=6.0),
+    ("Add", ("x", "three"), ("s",), {}),
+    ("Clip", ("s", "zero", "six"), ("z",), {}),
+    ("Mul", ("x", "z"), ("p",), {}),
+    ("Div", ("p", "six"), ("y",), {}),
+)
+GELU = (
+    *_numbers(root=2**0.5, one=1.0, half=0.5),
+    ("Div", ("x", "root"), ("s",), {}),
+    ("Erf", ("s",), ("e",), {}),
+    ("Add", ("e", "one"), ("z",), {}),
+    ("Mul", ("x", "z"), ("p",), {}),
+    ("Mul", ("p", "half"), ("y",), {}),
+)
 ROWS, WIDE = (25600, 1024), (1, 25088)
 
 CASES = (
     Case("Relu", _one("Relu"), "Relu|Clip|Clamp", lambda x, y: x + y),
     Case("Sigmoid", _one("Sigmoid"), "Sigmoid", lambda x, y: x + y),
     Case("HardSwish", _one("HardSwish"), "HardSwish", lambda x, y: x + y),
+    Case("Tanh", _one("Tanh"), "Tanh", lambda x, y: x + y),
+    Case("Softplus", _one("Softplus"), "Softplus", lambda x, y: x + y),
+    Case("Log", _one("Log"), "Log", lambda x, y: x + y),
     Case("Sigmoid, Mul", SWISH, "Chain", lambda x, y: x + y),
+    Case("Softplus, Tanh, Mul", MISH, "Chain", lambda x, y: x + y),
+    Case("Add, Clip, Mul, Div", HARD_SWISH, "Chain", lambda x, y: x + y),
+    Case("Div, Erf, Add, Mul, Mul", GELU, "Chain", lambda x, y: x + y),
     Case("Add", _one("Add", "x"), "Add", lambda x, y: x + y),
     Case("MaxPool", _one("MaxPool", **WINDOW), "MaxPool", lambda x, y: x + y),
     Case("AveragePool", _one("AveragePool", **WINDOW), "AveragePool", lambda x, y: x + y),
