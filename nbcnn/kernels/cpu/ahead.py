@@ -51,8 +51,9 @@ class Job:
         return load("cpu", self.kernel)
 
     def compile(self) -> None:
-        """Compile it here, or take it from the cache."""
-        self.dispatcher.compile(self.types)
+        """Compile it here, or take it from the cache, where another process may be about to put it."""
+        with self.dispatcher._cache.turn(self.types):
+            self.dispatcher.compile(self.types)
 
 
 def missing(calls: Iterable[tuple[str, Sequence[Any]]]) -> list[Job]:

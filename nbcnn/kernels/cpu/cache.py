@@ -7,8 +7,8 @@ with another stamp is compiled again and overwritten.
 
 The folder is ``$NUMBA_CACHE_DIR`` where the user set it, else the user's cache directory, so that a read-only
 installation works too; SIMD widths have folders of their own. Each kernel and argument types have one file, which is
-replaced as a whole: any number of processes may read and write at once. Where the folder cannot be written, every
-process compiles for itself.
+replaced as a whole: any number of processes may read and write at once, and turn.py lets them wait for each other.
+Where the folder cannot be written, every process compiles for itself.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
+from nbcnn.kernels.cpu.turn import turn
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
 
 __all__ = ["KernelCache", "cache_folder", "is_writable", "source_stamp"]
@@ -144,6 +146,15 @@ class KernelCache:
                 return self._enabled and file.readline() == self._stamp()
         except OSError:
             return False
+
+    def turn(self, signature: tuple[Any, ...]) -> AbstractContextManager[None]:
+        """While this lasts no other process compiles for these types with a turn of its own; one that waited for it
+        finds what was compiled.
+        """
+        try:
+            return turn(self._path(signature))
+        except OSError:
+            return nullcontext()
 
     def load_overload(self, signature: tuple[Any, ...], target_context: Any) -> CompileResult | None:
         target_context.refresh()
