@@ -18,6 +18,7 @@ BENCHMARKS = {
     "firstrun": "the first run on a machine, with nothing compiled, and the next one",
     "overhead": "what an engine takes besides its kernels: Python, idle threads, a second process",
     "results": "known results of real networks on real data",
+    "onnx": "the test suite of onnx itself: taken, passed, left out",
     "mnist": "the lecture's LeNet and MLP on MNIST",
     "pages": "the pages of reports that are there already",
     "finetune": "a pretrained ResNet-20 on Fashion-MNIST, against the same network from scratch",
