@@ -10,6 +10,7 @@ from numba import prange
 from nbcnn.kernels.cpu import simd, transcendental
 from nbcnn.kernels.cpu.compare import max_lanes, maximum
 from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.part import part
 
 __all__ = ["softmax", "softmax_grad"]
 
@@ -54,11 +55,12 @@ def _line(x, y, log):
             y[i] -= shift
     else:
         for i in range(x.size):
-            y[i] = transcendental.exp(x[i] - top)
+            e = transcendental.exp(x[i] - top)
+            y[i] = e
+            total += e
+        share = y.dtype.type(1) / total
         for i in range(x.size):
-            total += y[i]
-        for i in range(x.size):
-            y[i] /= total
+            y[i] *= share
 
 
 @serial
@@ -93,7 +95,7 @@ def softmax(x, y, shape, log):
         task = np.int64(index)
         for line in range(task * block, min((task + 1) * block, lines)):
             if inner == 1:
-                _line(x[line * count : (line + 1) * count], y[line * count : (line + 1) * count], log)
+                _line(part(x, line * count, (line + 1) * count), part(y, line * count, (line + 1) * count), log)
             else:
                 _strided_line(x, y, log, line // inner * count * inner + line % inner, count, inner)
 
