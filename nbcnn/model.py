@@ -39,10 +39,10 @@ class Port:
 class Model:
     """A network with its weights.
 
-    graph: the network as its file says; never rewritten by running or training. dtype: what floats are computed in,
-    "float32" or "float64". exact: forbid algorithms whose rounding differs from the direct sum of products. autotune:
-    choose the algorithm of each convolution by timing them, once for a machine and a shape, instead of by the cost
-    model.
+    graph: the network as its file says; never rewritten by running or training, and not to be written to. parameters:
+    the present weights by name, each with a `value`. dtype: what floats are computed in, "float32" or "float64". exact:
+    forbid algorithms whose rounding differs from the direct sum of products. autotune: choose the algorithm of each
+    convolution by timing them, once for a machine and a shape, instead of by the cost model.
 
     Any thread may call a model; calls of one model wait for each other. copy.deepcopy gives another model with weights
     of its own; pickle keeps network, present weights and these settings. Plans are made anew.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nbcnn.errors import InputError
 from nbcnn.filemap import fresh
 from nbcnn.memory import aligned_array
 
@@ -111,7 +112,10 @@ class Parameter:
 
     @property
     def value(self) -> np.ndarray:
-        """A copy of the weight in ONNX order."""
+        """A copy of the weight in ONNX order; what is assigned (any array of that shape) is the new weight.
+
+        Raises InputError for another shape.
+        """
         if self.storage is not None:
             return self.storage.unpack(self.data).reshape(self.shape)
         held = self._master is not None
@@ -125,7 +129,7 @@ class Parameter:
     def value(self, array: np.ndarray) -> None:
         array = np.asarray(array, self.dtype)
         if array.shape != self.shape:
-            raise ValueError(f"{self.name!r} has shape {self.shape}, not {array.shape}")
+            raise InputError(f"weight {self.name!r} has shape {list(self.shape)}, not {list(array.shape)}")
         self.own()
         self.data[:] = array.reshape(-1) if self.storage is None else self.storage.pack(array)
         self.version += 1

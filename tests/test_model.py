@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from networks import assert_close, batch, onnxruntime_run, proto
-from onnx import helper
+from networks import assert_close, batch, onnxruntime_run, proto, small_resnet
+from onnx import helper, numpy_helper
 
 import nbcnn
 from nbcnn import model as model_module
@@ -345,3 +345,29 @@ def test_float64_is_computed_in_float64() -> None:
 def test_zoo_models_have_no_file() -> None:
     model = nbcnn.Model(graph_of("mlp"))
     assert model.source == "" and "mlp" in repr(model) and "input float32['N', 784]" in repr(model)
+
+
+# --- weights
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_weights_are_read_as_copies_and_set(kind: str, tmp_path: Path) -> None:
+    x, _ = batch((2, 3, 12, 12), 5)
+    model, name = nbcnn.Model(small_resnet(width=96)), "layer1.conv1.weight"
+    model.save(tmp_path / "m.onnx")
+    if kind == "file":
+        model = nbcnn.load(tmp_path / "m.onnx")
+        with pytest.raises(ValueError, match="read-only"):
+            model.graph.initializers[name][...] = 0
+    before = model(x)
+    weight = model.parameters[name]
+    weight.value[...] = 0
+    np.testing.assert_array_equal(model(x), before)
+    weight.value = weight.value * 0.5
+    model.save(tmp_path / "changed.onnx")
+    (saved,) = (t for t in onnx.load(tmp_path / "changed.onnx").graph.initializer if t.name == name)
+    np.testing.assert_array_equal(numpy_helper.to_array(saved), model.graph.initializers[name] * np.float32(0.5))
+    assert np.abs(model(x) - before).max() > 1e-4
+    assert_close(model(x), onnxruntime_run(tmp_path / "changed.onnx", {"input": x})[0])
+    with pytest.raises(InputError, match=r"weight 'layer1\.conv1\.weight' has shape \[96, 96, 3, 3\], not \[96\]"):
+        weight.value = np.zeros(96)
