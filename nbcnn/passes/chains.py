@@ -46,26 +46,29 @@ class _Numbers:
         }
 
 
+class _Wiring:
+    """Who writes and reads what, and the order of the nodes, by id."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.producers, self.readers = graph.producers(), graph.consumers()
+        self.outputs = set(graph.output_names())
+        self.place = {id(node): index for index, node in enumerate(graph.nodes)}
+
+
 def fuse_chains(graph: Graph, weights: Container[str] = ()) -> None:
     """weights: the initializers whose values may change."""
     numbers = _Numbers(graph, weights)
     links = {id(node) for node in graph.nodes if _is_link(node, graph, numbers)}
-    producers, readers, outputs = graph.producers(), graph.consumers(), set(graph.output_names())
+    wiring = _Wiring(graph)
     taken: set[int] = set()
     made: dict[int, list[Node]] = {}
     for node in reversed(graph.nodes):
         if id(node) not in links or id(node) in taken:
             continue
-        group = {id(node)}
-        while len(group) < MOST_LINKS:
-            members = [n for n in graph.nodes if id(n) in group]
-            found = _next(members, group, links - taken, numbers, producers, readers, outputs)
-            if found is None:
-                break
-            group.add(id(found))
-        if len(group) > 1:
-            taken |= group
-            made[id(node)] = _chain([n for n in graph.nodes if id(n) in group], graph, numbers)
+        members = _grown(node, links - taken, wiring, numbers)
+        if len(members) > 1:
+            taken |= {id(n) for n in members}
+            made[id(node)] = _chain(members, graph, numbers)
     graph.nodes = [new for node in graph.nodes for new in made.get(id(node), [] if id(node) in taken else [node])]
     graph.sort()
 
@@ -89,26 +92,30 @@ def _tensors(nodes: list[Node], numbers: _Numbers) -> list[str]:
     return list(dict.fromkeys(name for node in nodes for name in node.inputs if name not in inside))
 
 
-def _next(
-    members: list[Node],
-    group: set[int],
-    links: set[int],
-    numbers: _Numbers,
-    producers: dict[str, Node],
-    readers: dict[str, list[Node]],
-    outputs: set[str],
-) -> Node | None:
-    """Rule 2: a link to take in, the one that reads the fewest tensors more; None where there is none."""
-    best, fewest = None, MOST_TENSORS + 1
-    for name in _tensors(members, numbers):
-        node = producers.get(name)
-        if node is None or id(node) not in links or name in outputs:
-            continue
-        if all(id(reader) in group for reader in readers[name]):
-            count = len(_tensors([*members, node], numbers))
-            if count < fewest:
-                best, fewest = node, count
-    return best
+def _grown(last: Node, links: set[int], wiring: _Wiring, numbers: _Numbers) -> list[Node]:
+    """Rule 2: the largest chain found that ends in this link, in order.
+
+    What reads one tensor too many is gone through, because a link further on may make up for it: in x * f(x) the factor
+    is a tensor of its own until f is taken in.
+    """
+    members, best = [last], [last]
+    while len(members) < MOST_LINKS:
+        inside = {id(node) for node in members}
+        able = []
+        for name in _tensors(members, numbers):
+            node = wiring.producers.get(name)
+            if node is None or id(node) not in links or name in wiring.outputs:
+                continue
+            if all(id(reader) in inside for reader in wiring.readers[name]):
+                able.append([*members, node])
+        if not able:
+            break
+        members = min(able, key=lambda nodes: len(_tensors(nodes, numbers)))
+        count = len(_tensors(members, numbers))
+        if count > MOST_TENSORS + 1:
+            break
+        best = members if count <= MOST_TENSORS else best
+    return sorted(best, key=lambda node: wiring.place[id(node)])
 
 
 # --- rules 3 and 4 ----------------------------------------------------------------------------------------------------

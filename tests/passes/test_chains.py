@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import reference
+from guards import run_guarded
 from networks import onnxruntime_run, proto
 from onnx import helper, numpy_helper
 
@@ -194,3 +195,41 @@ def test_values_inside_are_served(wanted: str) -> None:
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     assert "Chain" in ops(model, given, [wanted, "y"])
     np.testing.assert_allclose(model.run([wanted], given)[0], onnxruntime_run(source, given)[0], rtol=1e-5, atol=1e-6)
+
+
+BEHIND = [
+    node("Conv", ["i", "w"], ["x"], pads=[1, 1, 1, 1]),
+    node("Conv", ["i", "v"], ["z"]),
+    *CASES["HardSwish, divided last"][0][:-1],
+    node("Div", ["c", "six"], ["d"]),
+    node("Sigmoid", ["z"], ["g"]),
+    node("Mul", ["d", "g"], ["e"]),
+    node("Conv", ["e", "u"], ["y"]),
+]
+
+
+@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize(("batch", "channels"), [(1, 17), (2, 64), (64, 4)])
+def test_between_convolutions(batch: int, channels: int, weights: bool) -> None:
+    """Channels last, pictures in lanes, and where a chain takes over the memory of what it reads."""
+    shapes = {"w": (channels, 3, 3, 3), "v": (channels, 3, 1, 1), "u": (3, channels, 1, 1)}
+    arrays = {k: RNG.standard_normal(shape).astype(np.float32) for k, shape in shapes.items()}
+    source = network(BEHIND, (), weights=weights)
+    whole = proto(list(source.graph.node), {"i": (batch, 3, 9, 7)}, {"y": (batch, 3, 9, 7)}, arrays)
+    whole.graph.initializer.extend(source.graph.initializer)
+    model = nbcnn.load(whole)
+    given = {"i": RNG.standard_normal((batch, 3, 9, 7)).astype(np.float32)}
+    assert ops(model, given).count("Chain") == 1 and "Mul" not in ops(model, given)
+    np.testing.assert_allclose(model.run(None, given)[0], onnxruntime_run(whole, given)[0], rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["Gelu by tanh", "two ways that meet"])
+def test_nothing_is_read_or_written_outside(name: str) -> None:
+    shape = (3, 33, 7, 19)
+    model = nbcnn.load(network(CASES[name][0], shape))
+    given = feeds(model, shape)
+    plan = model.plan(given)
+    for key, array in given.items():
+        plan.array(key)[...] = array
+    found = run_guarded(plan)["y"]
+    np.testing.assert_array_equal(found.reshape(shape), model.run(None, given)[0])
