@@ -57,13 +57,13 @@ def test_a_model_is_compiled_once(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_two_at_once(tiny: Path, tmp_path: Path) -> None:
-    """Each compiles what it does not find; what they leave is whole, whoever was last."""
+    """Each waits for what the other compiles; what they leave is whole, whoever was last."""
     both = [start(tmp_path, "warmup", tiny) for _ in range(2)]
     for process in both:
         out, err = process.communicate()
         assert process.returncode == 0 and out.startswith(("compiled ", "everything")), err
     assert in_a_process(tmp_path, "warmup", tiny).stdout == "everything was compiled already\n"
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not [*tmp_path.rglob("*.tmp"), *tmp_path.rglob("*.lock")]
 
 
 def test_the_first_run_says_that_it_compiles(tiny: Path, tmp_path: Path) -> None:
