@@ -163,13 +163,13 @@ class Pool(Op):
         attrs, x, win = node.attrs, b.value(node.inputs[0]), node.attrs["window"]
         size, form = _geometry(x, win)
         source, y = b.buffer(x.name), b.buffer(node.outputs[0])
-        plain = attrs["mode"] == MAXIMUM and not node.output(1) and not node.output(2)
+        plain = attrs["mode"] != NORM and not node.output(1) and not node.output(2)
         if attrs["mode"] == AVERAGE and win.kernel == x.dims[2:] and max(win.out) == 1 and not any(win.begins):
             # One window: its sum may be split, and is read in the order in which it lies.
             bind_reduction(b, SUM, x, b.value(node.outputs[0]), range(2, len(x.dims)), 1 / win.taps)
             return
         if plain and _tiles(win):
-            b.call("max_pool_tiles", source, y, *_lines(x, win))
+            b.call("pool_tiles", attrs["mode"], source, y, *_lines(x, win))
             return
         table = b.constant(_table(win, attrs["include_pad"]))
         if node.output(2):

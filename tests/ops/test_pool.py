@@ -23,6 +23,10 @@ WINDOWS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((1, 33, 9, 4), {"kernel_shape": [3, 2], "strides": [3, 2]}),
     ((2, 17, 12), {"kernel_shape": [4], "strides": [4]}),
     ((1, 3, 2, 4, 6), {"kernel_shape": [1, 2, 3], "strides": [1, 2, 3]}),
+    ((1, 133, 4, 6), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    ((2, 70, 6, 5), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ((1, 70, 4, 5), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+    ((1, 2, 20, 19), {"kernel_shape": [17, 18]}),
     ((1, 17, 9, 8), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
     ((3, 3, 7, 5), {"kernel_shape": [3, 2], "strides": [1, 1], "pads": [0, 1, 2, 0]}),
     ((1, 33, 40, 3), {"kernel_shape": [5, 3], "strides": [2, 1], "pads": [2, 1, 2, 1]}),
@@ -125,6 +129,15 @@ def test_gradient_goes_to_the_first_of_equals(attrs: dict[str, Any]) -> None:
     dy = rng.standard_normal(y.shape)
     _, (dx,) = Case("MaxPool", [x], attrs, dtype=np.float64).run_training([dy])
     np.testing.assert_allclose(dx, reference.max_pool_backward(dy, x, **attrs), atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "kind"), [(3, np.uint8), (16, np.uint8), (17, np.int32)])
+def test_gradient_keeps_a_tap_of_each_window(size: int, kind: type) -> None:
+    """A byte where that holds its number; neither the input nor the result of the forward pass is kept."""
+    x = np.zeros((1, 2, size, size), np.float32)
+    plan = Case("MaxPool", [x], {"kernel_shape": [size, size]}).training_plan([np.zeros((1, 2, 1, 1), np.float32)])
+    (node,) = [n for n in plan.nodes if n.op == "PoolGrad"]
+    assert [plan.graph.values[name].dtype for name in node.inputs] == [np.float32, kind]
 
 
 def test_nan_and_infinity() -> None:
