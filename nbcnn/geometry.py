@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-__all__ = ["Window", "broadcast_shape", "gather_phases", "window"]
+__all__ = ["Window", "broadcast_shape", "gather_phases", "transposed_window", "window"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,55 @@ def window(
             count -= 1
         out.append(count)
     return Window(tuple(size), tuple(kernel), steps, spread, begins, ends, tuple(out))
+
+
+def transposed_window(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET",
+    output_padding: Sequence[int] | None = None,
+    output_shape: Sequence[int] | None = None,
+) -> Window:
+    """The window of ONNX ConvTranspose (opset 22's rules), as it slides over the output: `out` is the input's `size`.
+
+    An output_shape (spatial dimensions alone, or all) decides on the padding; what is larger than all windows together
+    is bias. Raises ValueError where something does not fit.
+    """
+    rank = len(size)
+    steps = tuple(strides or (1,) * rank)
+    spread = tuple(dilations or (1,) * rank)
+    flat = tuple(pads or (0,) * (2 * rank))
+    more = tuple(output_padding or (0,) * rank)
+    wanted = tuple(output_shape or ())[-rank:]
+    given = (kernel, steps, spread, more, wanted or size, flat[::2], flat[1::2])
+    if any(len(values) != rank for values in given) or len(flat) != 2 * rank:
+        raise ValueError(
+            f"kernel {tuple(kernel)}, strides {steps}, dilations {spread}, pads {flat}, output_padding {more} and "
+            f"output_shape {tuple(output_shape or ())} do not fit {rank} dimensions"
+        )
+    if min((*kernel, *steps, *spread), default=1) < 1:
+        raise ValueError(f"kernel {tuple(kernel)}, strides {steps} and dilations {spread} must be positive")
+    if min((*flat, *more), default=0) < 0:
+        raise ValueError(f"pads {flat} and output_padding {more} must not be negative")
+    if auto_pad not in ("NOTSET", "", "SAME_UPPER", "SAME_LOWER", "VALID"):
+        raise ValueError(f"auto_pad {auto_pad!r} is none of NOTSET, SAME_UPPER, SAME_LOWER, VALID")
+    full = [(n - 1) * s + (k - 1) * d + 1 + e for n, s, k, d, e in zip(size, steps, kernel, spread, more, strict=True)]
+    if not wanted and auto_pad.startswith("SAME"):
+        wanted = tuple(n * s for n, s in zip(size, steps, strict=True))
+    if wanted:
+        cut = [max(f - n, 0) for f, n in zip(full, wanted, strict=True)]
+        # The odd one goes to the end for SAME_UPPER alone (ONNX: ConvTranspose, output_shape).
+        begins = tuple(c // 2 if auto_pad == "SAME_UPPER" else c - c // 2 for c in cut)
+        ends = tuple(c - b for c, b in zip(cut, begins, strict=True))
+    else:
+        begins, ends = (flat[:rank], flat[rank:]) if auto_pad != "VALID" else ((0,) * rank, (0,) * rank)
+        wanted = tuple(f - b - e for f, b, e in zip(full, begins, ends, strict=True))
+    if min(wanted) < 1:
+        raise ValueError(f"padding {begins} and {ends} leaves nothing of an output of {tuple(full)}")
+    return Window(wanted, tuple(kernel), steps, spread, begins, ends, tuple(size))
 
 
 def broadcast_shape(*shapes: Sequence[int]) -> tuple[int, ...]:

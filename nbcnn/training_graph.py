@@ -126,11 +126,15 @@ def _add_loss(graph: Graph, target: tuple[tuple[int, ...], np.dtype], loss: str)
 
 
 def _own_panels(graph: Graph, parameters: dict[str, Parameter], trained: Sequence[str]) -> None:
-    """Let a trained weight that one product alone reads be stored in that product's panels."""
+    """Let a trained weight that one product alone reads be stored in that product's panels.
+
+    Not for a transposed convolution: its gradient comes in the panels of the convolution that it turns round.
+    """
     readers = graph.consumers()
     for name in trained:
         nodes = readers.get(name, [])
-        if len(nodes) == 1 and nodes[0].inputs.index(name) == WEIGHT_INPUT.get(nodes[0].op):
+        alone = len(nodes) == 1 and nodes[0].op != "ConvTranspose"
+        if alone and nodes[0].inputs.index(name) == WEIGHT_INPUT.get(nodes[0].op):
             packing = lookup(nodes[0]).packing(nodes[0], graph.values)  # type: ignore[attr-defined]
             parameters[name].store_as(packing.storage())
         parameters[name].own()

@@ -15,6 +15,7 @@ FAMILIES = (
     "concat",
     "constant",
     "conv",
+    "conv_transpose",
     "dropout",
     "elementwise",
     "expand",

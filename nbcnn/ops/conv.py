@@ -26,7 +26,7 @@ from nbcnn.ops.winograd import POINTS, Factors, Tiles
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
 
-__all__ = ["Conv", "direct_algorithm"]
+__all__ = ["TRANSPOSED", "Conv", "bind_input_grad", "direct_algorithm", "input_grad_packing", "is_depthwise"]
 
 FEW_CHANNELS = 8
 """Up to so many input channels, a line of the kernel is read as one run from a padded copy of the picture."""
@@ -39,6 +39,10 @@ def _window(node: Node, x: Value, w: Value) -> Window:
 def _reads_lines(win: Window, depth: int, group: int) -> bool:
     """Whether this layer is computed from a padded copy, a kernel line at a time."""
     return depth <= FEW_CHANNELS and group == 1 and win.kernel[-1] > 1 and win.dilations[-1] == 1
+
+
+TRANSPOSED = ("ConvInputGrad", "ConvTranspose")
+"""What goes from a convolution's output to its input."""
 
 
 def is_depthwise(w: tuple[int, ...], group: int) -> bool:
@@ -62,7 +66,7 @@ def direct_algorithm(node: Node, values: Mapping[str, Value]) -> str:
     if w.dims[2:] == (1,) * len(w.dims[2:]):
         return "pointwise"
     x = values[node.inputs[0]]
-    if node.op != "ConvInputGrad" and _reads_lines(_window(node, x, w), w.dims[1], node.attrs["group"]):
+    if node.op not in TRANSPOSED and _reads_lines(_window(node, x, w), w.dims[1], node.attrs["group"]):
         return "few-channel"
     return "grouped" if node.attrs["group"] > 1 else "implicit-gemm"
 
@@ -214,6 +218,43 @@ def _pad(b: Binder, source: Buffer, x: Value, win: Window) -> Buffer:
     return copy
 
 
+def input_grad_packing(node: Node, w: Value) -> Packing | Factors:
+    """How the kernels want a convolution's weights for its gradient by the input."""
+    assert w.dtype is not None
+    group, kernel, itemsize = node.attrs["group"], w.dims[2:], w.dtype.itemsize
+    if node.attrs["depthwise"]:
+        return depthwise(group, kernel, itemsize)
+    return _as_factors(node, dense(group, w.dims[0] // group, w.dims[1], kernel, itemsize).transposed(), flip=True)
+
+
+def bind_input_grad(node: Node, b: Binder, win: Window, epilogue: Epilogue) -> None:
+    """Emit the calls that compute dX, the node's output, of the convolution with this window from dY and W."""
+    dy, dx = b.value(node.inputs[0]), b.value(node.outputs[0])
+    if epilogue.residual:
+        b.in_place(dx.name, epilogue.residual)
+    source, w, target = b.buffer(dy.name), b.buffer(node.inputs[1]), b.buffer(dx.name)
+    if isinstance(node.attrs["packing"], Factors):
+        # Turned round, each tap reaches as far back as it reached ahead: padding of k - 1 becomes none.
+        pads = [k - 1 - p for k, p in zip(win.kernel, win.begins, strict=True)]
+        _tiles(node, dy, dx, pads).bind(b, node, source, w, target, epilogue)
+        return
+    for phase in gather_phases(win):
+        gather = Gather(
+            images=dy.dims[0],
+            grid=phase.grid,
+            extent=win.out,
+            pitch=dy.dims[1],
+            step=(1,) * len(win.out),
+            target=win.size,
+            out_pitch=dx.dims[1],
+            first=phase.first,
+            jump=win.strides,
+            taps=phase.taps,
+        )
+        bind = bind_depthwise if node.attrs["depthwise"] else Gather.bind
+        bind(gather, b, node, source, w, target, node.attrs["packing"], epilogue)
+
+
 @register("ConvInputGrad")
 class ConvInputGrad(Op):
     """inputs: dY (N, M, O1...), W; -> dX: every input position gathers from the output positions that read it."""
@@ -222,44 +263,12 @@ class ConvInputGrad(Op):
     activations = (0, 2)
 
     def packing(self, node: Node, values: dict[str, Value]) -> Packing | Factors:
-        w = values[node.inputs[1]]
-        assert w.dtype is not None
-        group, kernel, itemsize = node.attrs["group"], w.dims[2:], w.dtype.itemsize
-        if node.attrs["depthwise"]:
-            return depthwise(group, kernel, itemsize)
-        return _as_factors(node, dense(group, w.dims[0] // group, w.dims[1], kernel, itemsize).transposed(), flip=True)
+        return input_grad_packing(node, values[node.inputs[1]])
 
     def bind(self, node: Node, b: Binder) -> None:
-        dy, dx = b.value(node.inputs[0]), b.value(node.outputs[0])
-        win = window(
-            dx.dims[2:], node.attrs["kernel"], node.attrs["strides"], node.attrs["pads"], node.attrs["dilations"]
-        )
-        residual = node.input(2)
-        if residual:
-            b.in_place(dx.name, residual)
-        if isinstance(node.attrs["packing"], Factors):
-            # Turned round, each tap reaches as far back as it reached ahead: padding of k - 1 becomes none.
-            pads = [k - 1 - p for k, p in zip(win.kernel, win.begins, strict=True)]
-            _tiles(node, dy, dx, pads).bind(
-                b, node, b.buffer(dy.name), b.buffer(node.inputs[1]), b.buffer(dx.name), Epilogue("", residual)
-            )
-            return
-        for phase in gather_phases(win):
-            gather = Gather(
-                images=dy.dims[0],
-                grid=phase.grid,
-                extent=win.out,
-                pitch=dy.dims[1],
-                step=(1,) * len(win.out),
-                target=win.size,
-                out_pitch=dx.dims[1],
-                first=phase.first,
-                jump=win.strides,
-                taps=phase.taps,
-            )
-            w, y = b.buffer(node.inputs[1]), b.buffer(dx.name)
-            bind = bind_depthwise if node.attrs["depthwise"] else Gather.bind
-            bind(gather, b, node, b.buffer(dy.name), w, y, node.attrs["packing"], Epilogue("", residual))
+        attrs, size = node.attrs, b.value(node.outputs[0]).dims[2:]
+        win = window(size, attrs["kernel"], attrs["strides"], attrs["pads"], attrs["dilations"])
+        bind_input_grad(node, b, win, Epilogue("", node.input(2)))
 
 
 @register("ConvWeightGrad")

@@ -56,7 +56,7 @@ def is_eligible(node: Node, values: Mapping[str, Value]) -> bool:
     plain = all(s == 1 for s in (*node.attrs["strides"], *node.attrs["dilations"])) and node.attrs["group"] == 1
     if w.dtype is None or w.dims[2:] != (FILTER, FILTER) or not plain:
         return False
-    channels = w.dims[1] if node.op == "ConvInputGrad" else w.dims[0]
+    channels = w.dims[1] if node.op in ("ConvInputGrad", "ConvTranspose") else w.dims[0]
     return panel_vecs(channels, w.dtype.itemsize) == PANEL_VECS
 
 

@@ -11,12 +11,12 @@ from math import prod
 
 from nbcnn.cost import Layer, cycles
 from nbcnn.graph import Graph, Node
-from nbcnn.ops.conv import direct_algorithm
+from nbcnn.ops.conv import TRANSPOSED, direct_algorithm
 from nbcnn.ops.winograd import POINTS, is_eligible
 
 __all__ = ["Choose", "by_cost", "choose_algorithms", "direct", "layer_of"]
 
-CONVOLUTIONS = ("Conv", "ConvInputGrad", "ConvWeightGrad")
+CONVOLUTIONS = ("Conv", "ConvInputGrad", "ConvTranspose", "ConvWeightGrad")
 
 Choose = Callable[[Node, Graph, Sequence[str]], str]
 """(node, its graph, names of algorithms, the direct one first) -> one of the names."""
@@ -49,7 +49,7 @@ def layer_of(node: Node, graph: Graph) -> Layer:
     changing = {other.inputs[0] for other in graph.nodes if other.attrs.get("effect")}
     y = values[node.inputs[1] if gradient else node.outputs[0]]
     w = values[node.outputs[0] if gradient else node.inputs[1]]
-    depth, channels = (w.dims[0], w.dims[1]) if node.op == "ConvInputGrad" else (w.dims[1], w.dims[0])
+    depth, channels = (w.dims[0], w.dims[1]) if node.op in TRANSPOSED else (w.dims[1], w.dims[0])
     assert w.dtype is not None
     images, spatial = y.dims[0], y.dims[2:]
     return Layer(

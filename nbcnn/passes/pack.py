@@ -31,10 +31,9 @@ WEIGHT_INPUT = {
     "Gemm": 1,
     "GemmInputGrad": 1,
     "ConvTranspose": 1,
-    "ConvTransposeInputGrad": 1,
     "PlanesConv": 1,
 }
-WEIGHT_GRADS = ("BatchConvWeightGrad", "ConvWeightGrad", "GemmWeightGrad", "ConvTransposeWeightGrad")
+WEIGHT_GRADS = ("BatchConvWeightGrad", "ConvWeightGrad", "GemmWeightGrad")
 
 
 class _Packer:
