@@ -52,6 +52,11 @@ REVERSED = 16  # added to a code: b op a
 # `reduce_rows(code, ...)`, beside MAX and MIN above.
 SUM = ADD
 
+# `reduce_mapped(code, ...)`.
+PRODUCT = MUL
+SUM_OF_SIZES = 32
+SUM_OF_SQUARES = 33
+
 # `pool(mode, ...)`: what becomes of a window.
 MAXIMUM = 0
 AVERAGE = 1

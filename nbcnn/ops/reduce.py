@@ -1,5 +1,5 @@
-"""Reductions: ReduceSum, ReduceMean, ReduceMax, ReduceMin; and the sums that gradients need, ChannelSum and
-ReduceSumTo.
+"""Reductions: ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceSumSquare,
+ReduceLogSum, ReduceLogSumExp; and the sums that gradients need, ChannelSum and ReduceSumTo.
 
 Axes are brought together one run of neighbours in memory at a time: every pass is (outer, rows, inner) -> (outer,
 inner).
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,24 +20,32 @@ from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.broadcast import combine, memory_order
-from nbcnn.ops.elementwise import need_float
+from nbcnn.ops.elementwise import constants
 from nbcnn.ops.strided import copy, strides
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
 
 CODES = {
-    "ReduceSum": opcodes.SUM,
-    "ReduceMean": opcodes.SUM,
+    "ReduceL1": opcodes.SUM_OF_SIZES,
+    "ReduceL2": opcodes.SUM_OF_SQUARES,
+    "ReduceLogSum": opcodes.SUM,
+    "ReduceLogSumExp": opcodes.SUM,
     "ReduceMax": opcodes.MAX,
+    "ReduceMean": opcodes.SUM,
     "ReduceMin": opcodes.MIN,
+    "ReduceProd": opcodes.PRODUCT,
+    "ReduceSum": opcodes.SUM,
+    "ReduceSumSquare": opcodes.SUM_OF_SQUARES,
 }
-FOLDS: dict[str, Callable[..., Any]] = {
-    "ReduceSum": np.sum,
-    "ReduceMean": np.mean,
-    "ReduceMax": np.max,
-    "ReduceMin": np.min,
-}
+AFTER = {opcodes.SUM_OF_SIZES: opcodes.SUM, opcodes.SUM_OF_SQUARES: opcodes.SUM}
+"""How the results of a first pass are brought together, where it is not as in that pass."""
+EMPTY = {opcodes.MAX: -inf, opcodes.MIN: inf, opcodes.PRODUCT: 1.0}
+"""What the reduction of nothing is, where it is not 0."""
+FINISH = {"ReduceL2": opcodes.SQRT, "ReduceLogSum": opcodes.LOG}
+"""What is made of a sum at the end."""
+PLAIN = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
+"""Over no axes, these give back what they got."""
 
 BLOCK = 16384
 """Elements that one task sums, where there are too few sums to go round."""
@@ -47,10 +55,56 @@ NARROW, FOLDED = 64, 512
 AXES = 6
 
 
+# --- in NumPy ---------------------------------------------------------------------------------------------------------
+
+
+def _largest(x: np.ndarray, **axes: Any) -> np.ndarray:
+    return x.max(initial=_limit(x.dtype, -1), **axes)
+
+
+def _smallest(x: np.ndarray, **axes: Any) -> np.ndarray:
+    return x.min(initial=_limit(x.dtype, 1), **axes)
+
+
+def _limit(dtype: np.dtype, sign: int) -> Any:
+    """The least (sign -1) or greatest (1) value of a type, infinite for floats."""
+    if dtype.kind == "b":
+        return sign > 0
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).max if sign > 0 else np.iinfo(dtype).min
+    return sign * inf
+
+
+def _log_of_sum(x: np.ndarray, **axes: Any) -> np.ndarray:
+    with np.errstate(divide="ignore"):  # the logarithm of 0 is minus infinity, as the standard says
+        return np.log(x.sum(**axes))
+
+
+def _log_sum_exp(x: np.ndarray, *, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
+    x = x.astype(np.float64)
+    top = np.clip(_largest(x, axis=axis, keepdims=True), -np.finfo(np.float64).max, np.finfo(np.float64).max)
+    found = _log_of_sum(np.exp(x - top), axis=axis, keepdims=True) + top
+    return found if keepdims else found.squeeze(axis)
+
+
+FOLDS: dict[str, Callable[..., Any]] = {
+    "ReduceL1": lambda x, **axes: np.abs(x).sum(**axes),
+    "ReduceL2": lambda x, **axes: np.sqrt(np.square(x).sum(**axes)),
+    "ReduceLogSum": _log_of_sum,
+    "ReduceLogSumExp": _log_sum_exp,
+    "ReduceMax": _largest,
+    "ReduceMean": np.mean,
+    "ReduceMin": _smallest,
+    "ReduceProd": np.prod,
+    "ReduceSum": np.sum,
+    "ReduceSumSquare": lambda x, **axes: np.square(x).sum(**axes),
+}
+
+
 @register(*CODES)
 class Reduce(Op):
-    """ONNX: ReduceSum 1, 11, 13; ReduceMean, ReduceMax, ReduceMin 1, 11, 13, 18. Normalized: attributes axes (not
-    negative), keepdims.
+    """ONNX opsets 1, 11, 13, 18 (axes as an input; ReduceSum: 13), 20 (ReduceMax, ReduceMin of booleans). Normalized:
+    attributes axes (not negative), keepdims. Integers and booleans are NumPy's.
     """
 
     since = 1
@@ -64,11 +118,11 @@ class Reduce(Op):
         if any(not -rank <= axis < rank for axis in given):
             raise ModelError(f"{node.label}: axes {given} are outside the input's shape {x.dims}")
         axes = tuple(sorted({axis % rank for axis in given}))
-        if node.op in ("ReduceMax", "ReduceMin", "ReduceMean") and prod(x.dims[axis] for axis in axes) == 0:
+        if node.op == "ReduceMean" and prod(x.dims[axis] for axis in axes) == 0:
             raise ModelError(f"{node.label}: nothing to reduce in {x.dims} over axes {axes}")
         node.inputs = node.inputs[:1]
         node.attrs = {"axes": axes, "keepdims": bool(node.attrs.get("keepdims", 1))}
-        if not axes:
+        if not axes and node.op in PLAIN:
             node.op, node.attrs = "Identity", {"shape": x.dims}
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
@@ -78,7 +132,7 @@ class Reduce(Op):
             return [(x.dtype, x.dims)]
         axes, keepdims = node.attrs["axes"], node.attrs["keepdims"]
         shape = [1 if i in axes else n for i, n in enumerate(x.dims) if keepdims or i not in axes]
-        return [(need_float(node, x), tuple(shape))]
+        return [(x.dtype, tuple(shape))]
 
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
@@ -92,19 +146,55 @@ class Reduce(Op):
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys
         assert dy is not None
-        x, y = node.inputs[0], node.outputs[0]
-        attrs = {"axes": node.attrs["axes"]}
-        if node.op in ("ReduceMax", "ReduceMin"):
-            return [back.add("ReduceMaxGrad", [x, y, dy], like=x, attrs=attrs)]
-        dims = back.graph.values[x].dims
-        count = prod(dims[axis] for axis in attrs["axes"]) if node.op == "ReduceMean" else 1
-        return [back.add("Repeat", [dy], like=x, attrs=attrs | {"scale": 1 / max(count, 1)})]
+        return [_gradient(node, back, dy)]
 
     def bind(self, node: Node, b: Binder) -> None:
         x, y, axes = b.value(node.inputs[0]), b.value(node.outputs[0]), node.attrs["axes"]
-        count = prod(x.dims[axis] for axis in axes)
-        scale = 1 / max(count, 1) if node.op == "ReduceMean" else 1.0
-        bind_reduction(b, CODES[node.op], x, y, axes, scale)
+        assert x.dtype is not None
+        if x.dtype.kind != "f":
+            super().bind(node, b)
+        elif node.op == "ReduceLogSumExp":
+            _bind_log_sum_exp(b, x, y, axes)
+        elif node.op in FINISH:
+            total = _like(b, y, "sum")
+            bind_reduction(b, CODES[node.op], x, total, axes)
+            _apply(b, FINISH[node.op], total, y)
+        else:
+            count = prod(x.dims[axis] for axis in axes)
+            scale = 1 / max(count, 1) if node.op == "ReduceMean" else 1.0
+            bind_reduction(b, CODES[node.op], x, y, axes, scale)
+
+
+def _like(b: Binder, value: Value, hint: str) -> Value:
+    """Another value of the same type, shape and layout, for what is computed on the way."""
+    return b.value(b.graph.new_value(f"{value.name}.{hint}", value.dtype, value.dims, value.layout))
+
+
+def _apply(b: Binder, code: int, x: Value, y: Value, scalars: tuple[float, float] = (0.0, 0.0)) -> None:
+    """y = one step of the element-wise kernel on x."""
+    if y.size:
+        program = b.constant(np.array([(code, opcodes.X, 0, opcodes.Y)], np.int64))
+        source = b.buffer(x.name)
+        b.call("elementwise", program, constants(b, scalars), source, source, b.buffer(y.name), b.empty())
+
+
+def _bind_log_sum_exp(b: Binder, x: Value, y: Value, axes: Sequence[int]) -> None:
+    """The largest element is taken out of the sum, so that no exponential is too large; kept finite, so that what is
+    infinite stays so.
+    """
+    most = float(np.finfo(b.dtype).max)
+    largest, top, shifted, powers, total, rest = (
+        _like(b, value, hint)
+        for value, hint in ((y, "max"), (y, "top"), (x, "shifted"), (x, "exp"), (y, "sum"), (y, "log"))
+    )
+    bind_reduction(b, opcodes.MAX, x, largest, axes)
+    _apply(b, opcodes.CLIP, largest, top, (-most, most))
+    steps = strides(x), steps_into(top, x, axes)
+    combine(b, opcodes.SUB, (b.buffer(x.name), b.buffer(top.name)), steps, shifted)
+    _apply(b, opcodes.EXP, shifted, powers)
+    bind_reduction(b, opcodes.SUM, powers, total, axes)
+    _apply(b, opcodes.LOG, total, rest)
+    combine(b, opcodes.ADD, (b.buffer(rest.name), b.buffer(top.name)), (strides(y), strides(y)), y)
 
 
 # --- how axes are brought together ----------------------------------------------------------------------------------
@@ -163,7 +253,7 @@ def reduce_runs(b: Binder, code: int, x: Buffer, y: Buffer, left: list[Run], sca
         last = not any(run.reduced for run in left)
         target = y if last else b.scratch(outer * inner)
         _pass(b, code, x, target, (outer, rows, inner), scale if last else 1.0)
-        x = target
+        x, code = target, AFTER.get(code, code)
 
 
 def _pass(b: Binder, code: int, x: Buffer, y: Buffer, shape: tuple[int, int, int], scale: float) -> None:
@@ -172,19 +262,21 @@ def _pass(b: Binder, code: int, x: Buffer, y: Buffer, shape: tuple[int, int, int
     one, factor = b.dtype.type(1), b.dtype.type(scale)
     if rows == 0 or outer * inner == 0:
         if outer * inner:
-            b.call("fill", y, b.dtype.type(0))
+            b.call("fill", y, b.dtype.type(EMPTY.get(code, 0.0)))
         return
+    kernel = "reduce_mapped" if code in AFTER or code == opcodes.PRODUCT else "reduce_rows"
     fold = _fold(rows, inner)
     block = max(BLOCK // (inner * fold), 1)
     if outer * -(-inner // 1024) >= TASKS or rows // fold <= 2 * block:
         block = rows // fold
     parts = -(-(rows // fold) // block)
     if parts * fold == 1:
-        b.call("reduce_rows", code, x, y, shape, rows, factor)
+        b.call(kernel, code, x, y, shape, rows, factor)
         return
     partial = b.scratch(outer * parts * fold * inner)
-    b.call("reduce_rows", code, x, partial, (outer, rows // fold, inner * fold), block, one)
-    b.call("reduce_rows", code, partial, y, (outer, parts * fold, inner), parts * fold, factor)
+    b.call(kernel, code, x, partial, (outer, rows // fold, inner * fold), block, one)
+    kernel = "reduce_mapped" if code == opcodes.PRODUCT else "reduce_rows"
+    b.call(kernel, AFTER.get(code, code), partial, y, (outer, parts * fold, inner), parts * fold, factor)
 
 
 def _fold(rows: int, inner: int) -> int:
@@ -198,6 +290,39 @@ def _fold(rows: int, inner: int) -> int:
 # --- gradients ------------------------------------------------------------------------------------------------------
 
 
+def _gradient(node: Node, back: Backward, dy: str) -> str:
+    x, y = node.inputs[0], node.outputs[0]
+    attrs = {"axes": node.attrs["axes"]}
+    dims = back.graph.values[x].dims
+
+    def repeated(name: str, scale: float = 1.0) -> str:
+        return back.add("Repeat", [name], like=x, attrs=attrs | {"scale": scale})
+
+    if node.op in ("ReduceMax", "ReduceMin"):
+        return back.add("ReduceMaxGrad", [x, y, dy], like=x, attrs=attrs)
+    if node.op == "ReduceProd":
+        return back.add("ReduceProdGrad", [x, dy], like=x, attrs=attrs)
+    if node.op == "ReduceMean":
+        return repeated(dy, 1 / max(prod(dims[axis] for axis in attrs["axes"]), 1))
+    if node.op == "ReduceL1":
+        return back.add("Mul", [repeated(dy), back.add("Sign", [x], like=x)], like=x)
+    if node.op == "ReduceSumSquare":
+        return back.add("Mul", [repeated(dy, 2.0), x], like=x)
+    if node.op == "ReduceL2":
+        # x / y, and 0 where y is 0: there y is taken as 1.
+        zero = back.graph.new_value(f"{y}.zero", back.graph.values[y].dtype, ())
+        back.graph.initializers[zero] = np.zeros((), back.graph.values[y].dtype)
+        length = back.add("Add", [y, back.add("Equals", [y, zero], like=y)], like=y)
+        return back.add("Mul", [repeated(back.add("Div", [dy, length], like=y)), x], like=x)
+    if node.op == "ReduceLogSum":
+        inverse = back.add("Exp", [back.add("Neg", [y], like=y)], like=y)
+        return repeated(back.add("Mul", [dy, inverse], like=y))
+    if node.op == "ReduceLogSumExp":
+        share = back.add("Exp", [back.add("Sub", [x, repeated(y)], like=x)], like=x)
+        return back.add("Mul", [repeated(dy), share], like=x)
+    return repeated(dy)
+
+
 @register("Repeat")
 class Repeat(Op):
     """inputs: dY -> dX: dY times the attribute `scale`, repeated along the attribute `axes` of dX, the gradient of a
@@ -206,12 +331,12 @@ class Repeat(Op):
 
     def bind(self, node: Node, b: Binder) -> None:
         dy, dx, axes = b.value(node.inputs[0]), b.value(node.outputs[0]), node.attrs["axes"]
-        steps = _steps_into(dy, dx, axes)
+        steps = steps_into(dy, dx, axes)
         scale = b.constant(np.array([node.attrs["scale"]], b.dtype))
         combine(b, opcodes.MUL, (b.buffer(dy.name), scale), (steps, (0,) * len(steps)), dx)
 
 
-def _steps_into(y: Value, x: Value, axes: Sequence[int]) -> tuple[int, ...]:
+def steps_into(y: Value, x: Value, axes: Sequence[int]) -> tuple[int, ...]:
     """Strides in y along every ONNX axis of x, 0 along those that y was reduced over."""
     own = strides(y)
     if len(own) == len(x.dims):
@@ -228,28 +353,31 @@ class ReduceMaxGrad(Op):
 
     def bind(self, node: Node, b: Binder) -> None:
         x, y, dx = b.value(node.inputs[0]), b.value(node.inputs[1]), b.value(node.outputs[0])
-        axes = node.attrs["axes"]
-        rank = len(x.dims)
-        if rank > AXES:
-            raise UnsupportedError(f"{node.label}: cannot be trained through with more than {AXES} dimensions")
-        own, into = strides(x), _steps_into(y, x, axes)
-        kept = [axis for axis in range(rank) if axis not in axes]
+        buffers = [b.buffer(v) for v in (x.name, y.name, node.inputs[2], dx.name)]
+        b.call("reduce_max_grad", *buffers, *_walks(node, x, y))
 
-        def six(values: list[int], fill: int) -> tuple[int, ...]:
-            return (*(fill,) * (AXES - len(values)), *values)
 
-        b.call(
-            "reduce_max_grad",
-            b.buffer(x.name),
-            b.buffer(y.name),
-            b.buffer(node.inputs[2]),
-            b.buffer(dx.name),
-            six([x.dims[axis] for axis in kept], 1),
-            six([own[axis] for axis in kept], 0),
-            six([into[axis] for axis in kept], 0),
-            six([x.dims[axis] for axis in axes], 1),
-            six([own[axis] for axis in axes], 0),
-        )
+@register("ReduceProdGrad")
+class ReduceProdGrad(Op):
+    """inputs: X, dY -> dX: dY times the product of the other factors."""
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, dy, dx = b.value(node.inputs[0]), b.value(node.inputs[1]), b.value(node.outputs[0])
+        b.call("reduce_product_grad", *(b.buffer(v.name) for v in (x, dy, dx)), *_walks(node, x, dy))
+
+
+def _walks(node: Node, x: Value, y: Value) -> list[tuple[int, ...]]:
+    """Shape of the axes that y has, strides of x and of y along them, shape and strides of the others; six each."""
+    axes, rank = node.attrs["axes"], len(x.dims)
+    if rank > AXES:
+        raise UnsupportedError(f"{node.label}: cannot be trained through with more than {AXES} dimensions")
+    own, into = strides(x), steps_into(y, x, axes)
+    kept = [axis for axis in range(rank) if axis not in axes]
+
+    def six(values: Sequence[int], which: Sequence[int], fill: int) -> tuple[int, ...]:
+        return (*(fill,) * (AXES - len(which)), *(values[axis] for axis in which))
+
+    return [six(x.dims, kept, 1), six(own, kept, 0), six(into, kept, 0), six(x.dims, axes, 1), six(own, axes, 0)]
 
 
 @register("ChannelSum")

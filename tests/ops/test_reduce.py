@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 from channels_last import ChannelsLast
+from gradcheck import directional
 from harness import Case
 
 from nbcnn import executor
@@ -133,3 +134,90 @@ def test_channel_sum(shape: tuple[int, ...], layout: str, dtype: Any) -> None:
     wanted = dy.sum(axis=tuple(i for i in range(dy.ndim) if i != 1), dtype=np.float64)
     np.testing.assert_allclose(results[0], wanted, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * dy.size**0.5)
     np.testing.assert_array_equal(results[0], results[1])
+
+
+# --- the reductions whose elements are changed first ----------------------------------------------------------------
+
+TORCH_LIKE = {
+    "ReduceL1": lambda x, axes, keep: np.abs(x).sum(axes, keepdims=keep),
+    "ReduceL2": lambda x, axes, keep: np.sqrt((x * x).sum(axes, keepdims=keep)),
+    "ReduceSumSquare": lambda x, axes, keep: (x * x).sum(axes, keepdims=keep),
+    "ReduceProd": lambda x, axes, keep: x.prod(axes, keepdims=keep),
+    "ReduceLogSum": lambda x, axes, keep: np.log(x.sum(axes, keepdims=keep)),
+    "ReduceLogSumExp": lambda x, axes, keep: np.log(np.exp(x).sum(axes, keepdims=keep)),
+}
+MAPPED_SHAPES = [
+    ((2, 5, 3, 4), (2, 3)),
+    ((2, 5, 3, 4), (1,)),
+    ((2, 17, 3, 2), (0, 3)),
+    ((3, 1, 7), (2,)),
+    ((6,), (0,)),
+    ((2, 3), ()),
+]
+
+
+@pytest.mark.parametrize(("kind", "dtype"), KINDS)
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize(("shape", "axes"), MAPPED_SHAPES)
+@pytest.mark.parametrize("op", list(TORCH_LIKE))
+def test_mapped(op: str, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: int, kind: Any, dtype: Any) -> None:
+    x = (RNG.random(shape) + 0.5).astype(dtype)
+    wide = x.astype(np.float64)
+    f = TORCH_LIKE[op]
+    y = f(wide, axes, bool(keepdims))
+    dy = RNG.standard_normal(y.shape).astype(dtype)
+    attrs: dict[str, Any] = {"keepdims": keepdims, "noop_with_empty_axes": 1}
+    near: dict[str, Any] = {"rtol": TOLERANCE[dtype], "atol": 10 * TOLERANCE[dtype]}
+    case = kind(op, [x, np.array(axes, np.int64)], attrs, weights=(1,), opset=18, dtype=dtype)
+    np.testing.assert_allclose(case.run()[0], y, **near)
+    if op == "ReduceProd" and not axes:
+        return  # nothing to differentiate: the output is the input
+    (found,), (dx,) = case.run_training([dy])
+    np.testing.assert_allclose(found, y, **near)
+    if dtype is np.float64:
+        directional(lambda x: float((dy * f(x, axes, bool(keepdims))).sum()), [wide], [dx], RNG)
+
+
+def test_products_with_zeros_have_gradients() -> None:
+    x = np.array([[2.0, 0.0, 3.0], [0.0, 4.0, 0.0], [1.0, 2.0, 3.0]])
+    _, (dx,) = Case("ReduceProd", [x], {"axes": [1]}, opset=13, dtype=np.float64).run_training([np.ones((3, 1))])
+    np.testing.assert_array_equal(dx, [[0, 6, 0], [0, 0, 0], [6, 3, 2]])
+
+
+def test_the_length_of_nothing_has_no_direction() -> None:
+    x = np.zeros((2, 3), np.float32)
+    (y,), (dx,) = Case("ReduceL2", [x], {"axes": [1]}, opset=13).run_training([np.ones((2, 1), np.float32)])
+    assert not y.any() and not dx.any()
+
+
+def test_sums_of_exponentials_of_anything() -> None:
+    x = np.array([[1e4, 1e4 + 1], [-1e4, -1e4], [-np.inf, -np.inf], [np.inf, 0], [np.nan, 0]], np.float32)
+    (y,) = Case("ReduceLogSumExp", [x], {"axes": [1], "keepdims": 0}, opset=13).run()
+    np.testing.assert_allclose(y, [1e4 + 1.3132617, -1e4 + np.log(2), -np.inf, np.inf, np.nan], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("op", "nothing"),
+    [
+        ("ReduceSum", 0),
+        ("ReduceProd", 1),
+        ("ReduceMax", -np.inf),
+        ("ReduceMin", np.inf),
+        ("ReduceL2", 0),
+        ("ReduceLogSum", -np.inf),
+        ("ReduceLogSumExp", -np.inf),
+    ],
+)
+def test_nothing(op: str, nothing: float) -> None:
+    for weights in ((1,), (0, 1)):
+        case = Case(op, [np.zeros((2, 0, 3), np.float32), np.array([1])], weights=weights, opset=20)
+        np.testing.assert_array_equal(case.run()[0], np.full((2, 1, 3), nothing, np.float32))
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceSumSquare"])
+def test_integers_that_are_fed(op: str) -> None:
+    x = RNG.integers(-5, 5, (3, 4, 2)).astype(np.int32)
+    (y,) = Case(op, [x, np.array([0, 2])], {"keepdims": 0}, weights=(1,), opset=20).run()
+    f = {"ReduceSum": np.sum, "ReduceMax": np.max, "ReduceMin": np.min}.get(op)
+    assert y.dtype == np.int32
+    np.testing.assert_array_equal(y, f(x, (0, 2)) if f else TORCH_LIKE[op](x, (0, 2), False))
