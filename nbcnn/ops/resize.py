@@ -1,14 +1,14 @@
 """Resize and Upsample: each resized axis is a sparse matrix (`SparseAxes`), made here from scale, coordinates, mode.
 
-Coordinates follow the formulas of ONNX Resize-19. Where a pixel is chosen ("nearest") they are computed in float32, as
-runtimes do, so that ties fall the same way.
+Coordinates follow the formulas of ONNX Resize-19. Where a pixel is chosen ("nearest") they are computed in float32 and
+from whole sizes, as runtimes do, so that ties fall the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import floor
+from math import ceil, floor
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class Method:
     nearest_mode: str = "floor"
     cubic_coeff_a: float = -0.75
     exclude_outside: bool = False
+    antialias: bool = False
 
     def positions(self, axis: AxisSize) -> np.ndarray:
         """(out,): where in the input each output pixel lies."""
@@ -54,7 +55,9 @@ class Method:
         if self.coordinates == "asymmetric":
             return i / axis.scale
         if self.coordinates == "align_corners":
-            return i * last / max(axis.out - 1, 1)
+            # The size before it is rounded down: the standard's formula, by which its tests are made.
+            whole = axis.out if self.mode == "nearest" else round(axis.scale * axis.size, 4)
+            return i * last / (whole - 1) if whole != 1 else 0 * i
         if self.coordinates == "tf_half_pixel_for_nn":
             return (i + 0.5) / axis.scale
         if self.coordinates == "tf_crop_and_resize":
@@ -73,33 +76,36 @@ class Method:
     def matrix(self, axis: AxisSize) -> SparseMatrix:
         """(out, size): how much of each input pixel goes into each output pixel."""
         positions = self.positions(axis)
-        columns, weights = self._taps(positions)
+        columns, weights = self._taps(axis, positions)
         outside = (columns < 0) | (columns >= axis.size)
         if self.exclude_outside:
             weights = np.where(outside, 0, weights)
-            weights /= weights.sum(axis=1, keepdims=True)
+            total = weights.sum(axis=1, keepdims=True)
+            weights /= np.where(total == 0, 1, total)
         columns = columns.clip(0, axis.size - 1)
         if self.coordinates == "tf_crop_and_resize":
             columns[(positions < 0) | (positions > axis.size - 1)] = -1
         return SparseMatrix.from_taps(axis.size, columns, weights)
 
-    def _taps(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _taps(self, axis: AxisSize, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Input pixels and their weights, (out, taps) each; pixels may lie outside."""
         if self.mode == "nearest":
             chosen = ROUNDING[self.nearest_mode](positions).astype(np.int64)
             return chosen[:, None], np.ones((len(chosen), 1))
-        left = np.floor(positions)
-        t = (positions - left)[:, None]
-        first = left.astype(np.int64)[:, None]
-        if self.mode == "linear":
-            return first + np.arange(2), np.hstack([1 - t, t])
-        # Keys, "Cubic convolution interpolation", 1981, equation 15: |distance| in [0, 1] and in [1, 2].
-        a = self.cubic_coeff_a
-        near = np.hstack([t, 1 - t])
-        far = np.hstack([1 + t, 2 - t])
-        inner = ((a + 2) * near - (a + 3)) * near**2 + 1
-        outer = ((a * far - 5 * a) * far + 8 * a) * far - 4 * a
-        return first + np.arange(-1, 3), np.stack([outer[:, 0], inner[:, 0], inner[:, 1], outer[:, 1]], axis=1)
+        # Where the picture shrinks, the filter grows as much (antialias).
+        shrink = min(axis.scale, 1.0) if self.antialias else 1.0
+        reach = ceil((1 if self.mode == "linear" else 2) / shrink)
+        columns = np.floor(positions).astype(np.int64)[:, None] + np.arange(1 - reach, 1 + reach)
+        distances = np.abs(columns - positions[:, None]) * shrink
+        weights = np.maximum(1 - distances, 0) if self.mode == "linear" else self._cubic(distances)
+        return columns, weights / weights.sum(axis=1, keepdims=True) if self.antialias else weights
+
+    def _cubic(self, distances: np.ndarray) -> np.ndarray:
+        """Keys, "Cubic convolution interpolation", 1981, equation 15: for distances in [0, 1], and in [1, 2]."""
+        a, d = self.cubic_coeff_a, distances
+        near = ((a + 2) * d - (a + 3)) * d**2 + 1
+        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        return np.where(d <= 1, near, np.where(d < 2, far, 0))
 
 
 CHOICES = {
@@ -119,15 +125,10 @@ CHOICES = {
 
 
 class _Resizing(SparseAxes):
-    """Floats may be resized in any way, whole numbers by choosing."""
-
     layout = "last"
 
     def apply(self, node: Node, facts: Facts, axes: dict[int, AxisSize], method: Method, empty: float = 0.0) -> None:
         x = facts.value(node, 0)
-        assert x.dtype
-        if x.dtype.kind != "f" and method.mode != "nearest":
-            raise UnsupportedError(f"{node.label}: mode {method.mode!r} on {x.dtype} numbers")
         for number, axis in axes.items():
             if axis.scale <= 0 or axis.out < 0 or (axis.out and not axis.size):
                 raise ModelError(f"{node.label}: axis {number} of {x.dims} cannot be resized to {axis.out}")
@@ -145,8 +146,8 @@ def _check_choices(node: Node) -> None:
     for name, choices in CHOICES.items():
         if node.attrs.get(name, choices[0]) not in choices:
             raise UnsupportedError(f"{node.label}: {name} {node.attrs[name]!r} is none of {', '.join(choices)}")
-    if node.attrs.get("antialias", 0):
-        raise UnsupportedError(f"{node.label}: antialias=1 is not supported")
+    if node.attrs.get("antialias", 0) and node.attrs.get("mode", "nearest") == "nearest":
+        raise UnsupportedError(f"{node.label}: antialias=1 has no meaning for mode 'nearest': use 'linear' or 'cubic'")
 
 
 def _scaled(size: int, scale: float) -> int:
@@ -189,6 +190,7 @@ class Resize(_Resizing):
                 node.attrs.get("nearest_mode", "round_prefer_floor"),
                 float(node.attrs.get("cubic_coeff_a", -0.75)),
                 bool(node.attrs.get("exclude_outside", 0)),
+                bool(node.attrs.get("antialias", 0)),
             )
         chosen = [axis_of(node, int(axis), rank) for axis in node.attrs.get("axes", range(rank))]
         axes = self._axes(node, facts, chosen, method.coordinates == "tf_crop_and_resize")

@@ -57,6 +57,21 @@ class SparseMatrix:
         starts = np.concatenate([[0], np.cumsum(np.bincount(self.columns, minlength=self.size))])
         return SparseMatrix(self.rows, starts.astype(np.int64), rows[order].astype(np.int64), self.weights[order])
 
+    def chooses(self) -> bool:
+        """Whether no row mixes elements."""
+        return bool((self.weights == 1).all() and (np.diff(self.starts) <= 1).all())
+
+    def times(self, x: np.ndarray, axis: int, empty: float) -> np.ndarray:
+        """The product along an axis of x, in NumPy; rows without weights become `empty`."""
+        x, taps = np.moveaxis(x, axis, 0), np.diff(self.starts)
+        y = np.zeros((self.rows, *x.shape[1:]), x.dtype)
+        y[taps == 0] = empty
+        for tap in range(max(taps, default=0)):
+            rows = np.flatnonzero(taps > tap)
+            at = self.starts[rows] + tap
+            y[rows] += (x[self.columns[at]].T * self.weights[at].astype(x.dtype)).T
+        return np.moveaxis(y, 0, axis)
+
     def is_identity(self) -> bool:
         one_each = np.array_equal(self.starts, np.arange(self.size + 1))
         return one_each and np.array_equal(self.columns, np.arange(self.size)) and bool((self.weights == 1).all())
@@ -97,6 +112,22 @@ class SparseAxes(Op):
         assert x and x.dtype
         return [(x.dtype, node.attrs["shape"])]
 
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        x = arrays[0]
+        if x is None:
+            return None
+        attrs, y = node.attrs, x.reshape(node.attrs["dims"])
+        if not _chooses(node) and x.dtype.kind in "iu":
+            y = y.astype(np.float64)
+        for axis, matrix in attrs["matrices"].items():
+            y = matrix.times(y, axis, attrs["empty"])
+        if y.dtype != x.dtype:
+            limits = np.iinfo(x.dtype)
+            y = y.round().clip(limits.min, limits.max).astype(x.dtype)
+        return [y.reshape(attrs["shape"])]
+
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys
         assert dy is not None
@@ -111,6 +142,9 @@ class SparseAxes(Op):
     def bind(self, node: Node, b: Binder) -> None:
         x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
         assert x.dtype
+        if x.dtype.kind != "f" and not _chooses(node):
+            super().bind(node, b)
+            return
         # What shrinks goes first, so that the other axes have less to do.
         pending = sorted(node.attrs["matrices"].items(), key=lambda item: item[1].rows / max(item[1].size, 1))
         if not pending:
@@ -129,6 +163,10 @@ class SparseAxes(Op):
             target = b.scratch(prod(shape), x.dtype) if pending else b.buffer(y.name)
             _multiply(b, source, target, matrix, (outer, matrix.size, inner), x.dtype.type(node.attrs["empty"]))
             source = target
+
+
+def _chooses(node: Node) -> bool:
+    return all(matrix.chooses() for matrix in node.attrs["matrices"].values())
 
 
 def _multiply(

@@ -86,6 +86,10 @@ def onnx_reference(x: np.ndarray, attrs: dict[str, Any], size: dict[str, Any]) -
         ({"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}, {"sizes": [1, 2, 9, 3]}),
         ({"mode": "cubic", "coordinate_transformation_mode": "align_corners"}, {"sizes": [1, 2, 3, 11]}),
         ({"mode": "linear", "axes": [3, 2]}, {"scales": [2, 0.6]}),
+        ({"mode": "linear", "antialias": 1}, {"scales": [1, 1, 0.6, 0.3]}),
+        ({"mode": "linear", "antialias": 1, "exclude_outside": 1}, {"sizes": [1, 2, 2, 9]}),
+        ({"mode": "cubic", "antialias": 1}, {"scales": [1, 1, 0.8, 0.4]}),
+        ({"mode": "linear", "coordinate_transformation_mode": "align_corners"}, {"scales": [1, 1, 0.5, 0.9]}),
         ({"mode": "linear", "axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"}, {"sizes": [12, 12]}),
         ({"mode": "linear", "axes": [2, 3], "keep_aspect_ratio_policy": "not_smaller"}, {"sizes": [12, 12]}),
         ({"mode": "linear", "axes": [2, 3], "coordinate_transformation_mode": "tf_crop_and_resize",
@@ -137,6 +141,16 @@ def test_upsample_and_resize_10(mode: str, case: type[Case]) -> None:
         np.testing.assert_allclose(dx, reference.upsample_backward(dy, x, scales, mode), rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_whole_numbers(mode: str, dtype: Any) -> None:
+    x = rng.integers(0, 256, (1, 2, 5, 6)).astype(dtype)
+    expected = onnx_reference(x, {"mode": mode}, {"sizes": [1, 2, 9, 4]})
+    (y,) = Case("Resize", [x, None, None, np.array([1, 2, 9, 4])], {"mode": mode}, weights=(3,), opset=19).run()
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, expected)
+
+
 def test_an_infinite_neighbour_of_weight_zero_does_not_matter() -> None:
     x = np.array([1, np.inf, np.nan, 2], np.float32).reshape(1, 1, 4)
     (y,) = Case("Resize", [x, None, None, np.array([1, 1, 4])], {"mode": "linear"}, weights=(3,), opset=13).run()
@@ -145,7 +159,7 @@ def test_an_infinite_neighbour_of_weight_zero_does_not_matter() -> None:
 
 def test_what_cannot_be_resized() -> None:
     x, sizes = np.zeros((1, 1, 2, 2), np.float32), np.array([1, 1, 3, 3])
-    with pytest.raises(UnsupportedError, match="antialias=1 is not supported"):
+    with pytest.raises(UnsupportedError, match="antialias=1 has no meaning for mode 'nearest'"):
         Case("Resize", [x, None, None, sizes], {"antialias": 1}, weights=(3,), opset=19).run()
     with pytest.raises(UnsupportedError, match="mode 'area' is none of"):
         Case("Resize", [x, None, None, sizes], {"mode": "area"}, weights=(3,), opset=19).run()

@@ -71,7 +71,9 @@ def resize_matrix(size: int, out: int, scale: float, mode: str, coordinates: str
     """(out, size): how much of each input pixel goes into each output pixel along one axis."""
     matrix = np.zeros((out, size))
     for i in range(out):
-        c = source_coordinate(i, size, out, scale, coordinates)
+        # Runtimes choose by whole sizes, but the standard interpolates by the size before it is rounded.
+        width = out if mode == "nearest" else scale * size
+        c = source_coordinate(i, size, out, scale, coordinates, width)
         if mode == "nearest":
             matrix[i, _inside(ROUNDING[nearest_mode](c), size)] = 1.0
         elif mode == "linear":
@@ -84,12 +86,14 @@ def resize_matrix(size: int, out: int, scale: float, mode: str, coordinates: str
     return matrix
 
 
-def source_coordinate(i: int, size: int, out: int, scale: float, mode: str) -> float:
-    """Where output pixel i lies in the input, by ONNX's coordinate_transformation_mode."""
+def source_coordinate(i: int, size: int, out: int, scale: float, mode: str, width: float) -> float:
+    """Where output pixel i lies in the input, by ONNX's coordinate_transformation_mode. width: what align_corners takes
+    as the new size.
+    """
     if mode == "asymmetric":
         return i / scale
     if mode == "align_corners":
-        return 0.0 if out == 1 else i * (size - 1) / (out - 1)
+        return 0.0 if width == 1 else i * (size - 1) / (width - 1)
     if mode == "tf_half_pixel_for_nn":
         return (i + 0.5) / scale
     if mode == "pytorch_half_pixel" and out == 1:
