@@ -29,8 +29,8 @@ Dim = int | str | None
 
 
 def is_float(dtype: np.dtype) -> bool:
-    """float16, bfloat16, float32 or float64."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
+    """float16, bfloat16, float32 or float64; an 8-bit float is a number to be dequantized."""
+    return (dtype.kind == "f" and dtype.itemsize > 1) or dtype.name == "bfloat16"
 
 
 @dataclass(eq=False)

@@ -73,7 +73,7 @@ def pointer_to(context, builder, array_type, array, index, vector: bool = True):
     return builder.bitcast(element, context.get_value_type(vec_of(array_type)).as_pointer())
 
 
-def _call(builder, name: str, result, args):
+def emit_call(builder, name: str, result, args):
     """Call an LLVM intrinsic by its mangled name (llvmlite's own helper refuses vector types)."""
     kind = ir.FunctionType(result, [a.type for a in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
@@ -99,7 +99,7 @@ def emit_first_mask(builder, length, count: int):
 
 
 def emit_fma(builder, kind: VecType, a, b, c):
-    return _call(builder, f"llvm.fma.{_suffix(kind)}", c.type, [a, b, c])
+    return emit_call(builder, f"llvm.fma.{_suffix(kind)}", c.type, [a, b, c])
 
 
 def emit_load(builder, pointer, itemsize: int):
@@ -177,7 +177,7 @@ def emit_masked_load(context, builder, array_type, array, index, length):
     align = ir.IntType(32)(kind.element.bitwidth // 8)
     passthru = ir.Constant(vector, [0.0] * kind.count)
     name = f"llvm.masked.load.{_suffix(kind)}.p0"
-    return _call(builder, name, vector, [pointer, align, mask, passthru])
+    return emit_call(builder, name, vector, [pointer, align, mask, passthru])
 
 
 @intrinsic
@@ -195,7 +195,7 @@ def emit_masked_store(context, builder, array_type, array, index, vec, length):
     pointer = pointer_to(context, builder, array_type, array, index)
     mask = emit_first_mask(builder, length, kind.count)
     align = ir.IntType(32)(kind.element.bitwidth // 8)
-    _call(builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), [vec, pointer, align, mask])
+    emit_call(builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), [vec, pointer, align, mask])
 
 
 @intrinsic
@@ -306,7 +306,7 @@ def prefetch(typingctx, array, index):
         pointer = pointer_to(context, builder, signature.args[0], args[0], args[1], vector=False)
         pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
         i32 = ir.IntType(32)
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, i32(0), i32(3), i32(1)])
+        emit_call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, i32(0), i32(3), i32(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.int64), codegen
