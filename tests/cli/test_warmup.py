@@ -90,7 +90,7 @@ def test_training_and_standard_set(cli: Cli, lenet: Path, monkeypatch: pytest.Mo
     result: Result = cli("warmup")
     assert result.exit_code == 0, result.output
     have = {name.partition(":")[0] for name in kernels}
-    families = {"conv_gather", "conv_weight_grad", "winograd_conv", "winograd_weight_grad", "depthwise_gather", "pool"}
+    families = {"conv_gather", "conv_weight_grad", "winograd_conv", "winograd_weight_grad", "depthwise_3x3", "pool"}
     assert families | {"adam_update", "sgd_update", "batch_norm_sums", "class_loss", "lrn", "dropout"} <= have
 
 
