@@ -25,7 +25,6 @@ NOTES = {
     "Conv": "1 to 3 spatial dimensions; any strides, pads, dilations, group, auto_pad",
     "ConstantOfShape": "its input must be known",
     "Dropout": "nothing at inference; while it is trained, the mask follows from seed, step, node and place",
-    "Gather": "the indices must be constants",
     "Gemm": "all attributes; C of any shape that ONNX allows",
     "GlobalLpPool": "1 to 3 spatial dimensions",
     "LpPool": "1 to 3 spatial dimensions",

@@ -52,6 +52,10 @@ REVERSED = 16  # added to a code: b op a
 # `reduce_rows(code, ...)`, beside MAX and MIN above.
 SUM = ADD
 
+# `scatter_rows(code, ...)`, beside ADD, MUL, MAX and MIN.
+PUT = 34
+CLEAR = 35
+
 # `reduce_mapped(code, ...)`.
 PRODUCT = MUL
 SUM_OF_SIZES = 32

@@ -16,7 +16,7 @@ import numpy as np
 from nbcnn.binder import Binder, Buffer
 from nbcnn.graph import Node, Value
 from nbcnn.ops.base import Op, Shaped, register
-from nbcnn.ops.strided import memory_order
+from nbcnn.ops.strided import has_kernel, memory_order
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -142,7 +142,7 @@ class SparseAxes(Op):
     def bind(self, node: Node, b: Binder) -> None:
         x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
         assert x.dtype
-        if x.dtype.kind != "f" and not _chooses(node):
+        if x.dtype.kind != "f" and not (_chooses(node) and has_kernel(x.dtype)):
             super().bind(node, b)
             return
         # What shrinks goes first, so that the other axes have less to do.

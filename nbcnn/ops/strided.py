@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf, prod
 
+import numpy as np
+
 from nbcnn.binder import Binder
-from nbcnn.errors import UnsupportedError
 from nbcnn.graph import Value
 
-__all__ = ["Axis", "copy", "fill", "memory_order", "strides"]
+__all__ = ["Axis", "copy", "fill", "has_kernel", "memory_order", "strides"]
 
 Axis = tuple[int, int, int]
 """One axis of a copy: size, stride in x, stride in y (elements)."""
@@ -50,25 +51,52 @@ def merged(axes: Iterable[Axis]) -> tuple[list[Axis], int, int]:
     return found, x_start, y_start
 
 
-def copy(b: Binder, x: Value, y: Value, axes: Sequence[Axis], x_start: int = 0, y_start: int = 0) -> None:
-    """Emit the copy of prod(sizes) elements of x into y; none where y can be the memory of x."""
+def copy(
+    b: Binder, x: Value, y: Value, axes: Sequence[Axis], x_start: int = 0, y_start: int = 0, apart: bool = False
+) -> None:
+    """Emit the copy of prod(sizes) elements of x into y; none where y can be the memory of x, unless they have to lie
+    `apart`.
+    """
     count = prod(size for size, _, _ in axes)
     if count == 0:
         return
+    assert x.dtype is not None and y.dtype is not None
     found, x_more, y_more = merged(axes)
-    if count == x.size == y.size and x.dtype == y.dtype and found in ([], [(count, 1, 1)]):
+    if count == x.size == y.size and x.dtype == y.dtype and found in ([], [(count, 1, 1)]) and not apart:
         b.alias(y.name, x.name)
         return
-    if len(found) > RANK:
-        assert b.node is not None
-        raise UnsupportedError(f"{b.node.label}: a copy of {x.dims} to {y.dims} over more than {RANK} dimensions")
-    shape, x_strides, y_strides = zip(*[(1, 0, 0)] * (RANK - len(found)), *found, strict=True)
     source, target = b.buffer(x.name), b.buffer(y.name)
-    b.call("copy_strided", source, target, shape, x_start + x_more, x_strides, y_start + y_more, y_strides)
+    x_start, y_start = x_start + x_more, y_start + y_more
+    if len(found) > RANK or not (has_kernel(x.dtype) and has_kernel(y.dtype)):
+        b.call(_in_numpy(found, x_start, y_start), source, target)
+        return
+    shape, x_strides, y_strides = zip(*[(1, 0, 0)] * (RANK - len(found)), *found, strict=True)
+    b.call("copy_strided", source, target, shape, x_start, x_strides, y_start, y_strides)
+
+
+def has_kernel(dtype: np.dtype) -> bool:
+    """Floats, and what quantized networks consist of."""
+    return dtype.kind == "f" or dtype in (np.int8, np.uint8)
+
+
+def _in_numpy(axes: Sequence[Axis], x_start: int, y_start: int) -> Callable[..., None]:
+    """The same copy without a kernel, which would have to be compiled for each type of integers too."""
+    sizes, x_steps, y_steps = zip(*axes, strict=True) if axes else ((), (), ())
+
+    def move(x: np.ndarray, y: np.ndarray) -> None:
+        source, target = (
+            np.lib.stride_tricks.as_strided(a[start:], sizes, [step * a.itemsize for step in steps])
+            for a, start, steps in ((x, x_start, x_steps), (y, y_start, y_steps))
+        )
+        target[...] = source
+
+    return move
 
 
 def fill(b: Binder, y: Value, value: float) -> None:
     """Emit the filling of the whole of y."""
     assert y.dtype is not None
-    if y.size:
+    if y.size and has_kernel(y.dtype):
         b.call("fill", b.buffer(y.name), y.dtype.type(value))
+    elif y.size:
+        b.call(lambda array: array.fill(value), b.buffer(y.name))

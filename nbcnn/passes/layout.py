@@ -3,7 +3,7 @@
 Rules:
 1. an operator that works on pixels (`layout = "last"`) reads and writes channels last, if its activation has three
 dimensions or more;
-2. one that needs ONNX order (`"plain"`) reads and writes that;
+2. one that needs ONNX order (`"plain"`) reads and writes that, whatever the ranks;
 3. any other takes the layout of its first activation that is channels last, and its outputs of the same rank have
 that layout;
 4. where a value is read in another layout than it was written, a `ToLayout` node converts it, once for each layout;
@@ -45,7 +45,7 @@ def choose_layouts(graph: Graph) -> None:
         layout = _layout_of(graph, node, op.layout, active)
         rank = _rank(graph, node, active)
         for i in active:
-            if len(graph.values[node.inputs[i]].dims) == rank and rank > 2:
+            if op.layout == "plain" or (len(graph.values[node.inputs[i]].dims) == rank and rank > 2):
                 node.inputs[i] = convert.get(node.inputs[i], layout)
         for name in filter(None, node.outputs):
             value: Value = graph.values[name]
