@@ -14,6 +14,7 @@ from nbcnn.passes.chains import fuse_chains
 from nbcnn.passes.decompose import decompose
 from nbcnn.passes.eliminate import eliminate
 from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
+from nbcnn.passes.integer import integer_products
 from nbcnn.passes.lanes import multiply_less, pictures_in_lanes
 from nbcnn.passes.layout import choose_layouts
 from nbcnn.passes.pack import pack_weights
@@ -45,6 +46,7 @@ def lower_for_inference(
     fold_batch_norm(graph)
     fuse_epilogues(graph)
     fuse_chains(graph, parameters)
+    integer_products(graph)
     choose_layouts(graph)
     pictures_in_lanes(graph, train=False)
     choose_algorithms(graph, choose)

@@ -36,7 +36,7 @@ def _window(node: Node, x: Value, w: Value) -> Window:
     return window(x.dims[2:], w.dims[2:], node.attrs["strides"], node.attrs["pads"], node.attrs["dilations"])
 
 
-def _reads_lines(win: Window, depth: int, group: int) -> bool:
+def reads_lines(win: Window, depth: int, group: int) -> bool:
     """Whether this layer is computed from a padded copy, a kernel line at a time."""
     return depth <= FEW_CHANNELS and group == 1 and win.kernel[-1] > 1 and win.dilations[-1] == 1
 
@@ -66,7 +66,7 @@ def direct_algorithm(node: Node, values: Mapping[str, Value]) -> str:
     if w.dims[2:] == (1,) * len(w.dims[2:]):
         return "pointwise"
     x = values[node.inputs[0]]
-    if node.op not in TRANSPOSED and _reads_lines(_window(node, x, w), w.dims[1], node.attrs["group"]):
+    if node.op not in TRANSPOSED and reads_lines(_window(node, x, w), w.dims[1], node.attrs["group"]):
         return "few-channel"
     return "grouped" if node.attrs["group"] > 1 else "implicit-gemm"
 
@@ -77,7 +77,7 @@ def conv_packing(x: Value, w: Value, win: Window, group: int) -> Packing:
     channels, depth = w.dims[0] // group, w.dims[1]
     if is_depthwise(w.dims, group):
         return depthwise(w.dims[0], win.kernel, w.dtype.itemsize)
-    if _reads_lines(win, depth, group):
+    if reads_lines(win, depth, group):
         return rows(channels, depth, win.kernel, w.dtype.itemsize)
     return dense(group, channels, depth, win.kernel, w.dtype.itemsize)
 

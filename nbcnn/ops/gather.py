@@ -23,7 +23,7 @@ from nbcnn.kernels.cpu.tiling import (
 )
 from nbcnn.ops.packing import Packing
 
-__all__ = ["TASKS", "Epilogue", "Gather", "bounds", "triple", "weight_grad", "window_taps"]
+__all__ = ["BLOCK", "TASKS", "Epilogue", "Gather", "bounds", "triple", "weight_grad", "whole_lines", "window_taps"]
 
 BLOCK = ROWS * 8
 """Pixels whose row starts are looked up at once; their share of x should stay in the L2 cache."""
@@ -44,7 +44,7 @@ TASKS = 16
 """Tasks that a call should have at the least, so that a few threads get equal shares."""
 
 
-def _whole_lines(integers: int) -> int:
+def whole_lines(integers: int) -> int:
     """So many int64, rounded up to whole cache lines: what threads write to should not share one."""
     return -(-integers // 8) * 8
 
@@ -103,17 +103,17 @@ class Gather:
         block = min(BLOCK, -(-pixels // ROWS) * ROWS)
         at_once, taps = min(packing.run, CHANNEL_BLOCK), len(self.taps)
         copied = min(DEPTH_BLOCK // at_once, taps) if self._rows_collide(packing) else 0
-        slot = _whole_lines((taps + copied + 5) * block + 2 * 16)
+        slot = whole_lines((taps + copied + 5) * block + 2 * 16)
         size = block * (copied * at_once + lanes(b.dtype.itemsize)) * b.threads
         b.call(
             "conv_gather",
-            *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, self._taps(b)),
+            *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, self.tap_table(b)),
             b.zeros(packing.run),
             b.scratch(slot * b.threads, np.int64),
             b.scratch(ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
             b.scratch(size) if copied else b.empty(),
             *self.grids(packing),
-            (block, self._panels_a_task(packing, pixels, block), int(self._stays_inside()), slot),
+            (block, self.panels_a_task(packing, pixels, block), int(self.stays_inside()), slot),
             *bounds(node, b.dtype),
         )
 
@@ -130,7 +130,7 @@ class Gather:
         apart = self.pitch * self.step[-1] * packing.itemsize
         return len(self.taps) > 0 and apart % PAGE == 0 and packing.channels >= 64
 
-    def _stays_inside(self) -> bool:
+    def stays_inside(self) -> bool:
         """Whether no tap of any position falls off the picture."""
         return all(
             move >= 0 and (grid - 1) * step + move < extent
@@ -138,7 +138,7 @@ class Gather:
             for move, grid, step, extent in zip(moves, self.grid, self.step, self.extent, strict=True)
         )
 
-    def _taps(self, b: Binder) -> Buffer:
+    def tap_table(self, b: Binder) -> Buffer:
         return b.constant(np.array([(*triple(move, 0), number) for move, number in self.taps], np.int64).reshape(-1))
 
     def grids(self, packing: Packing) -> tuple[tuple[int, ...], ...]:
@@ -150,7 +150,7 @@ class Gather:
             (packing.groups, packing.channels, packing.taps),
         )
 
-    def _panels_a_task(self, packing: Packing, pixels: int, block: int) -> int:
+    def panels_a_task(self, packing: Packing, pixels: int, block: int) -> int:
         """All panels when there are blocks enough for every thread; else few enough that there are TASKS of them."""
         panels = -(-packing.channels // panel_width(packing.channels, packing.itemsize))
         blocks = -(-pixels // block) * packing.groups

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from guards import run_guarded
 from harness import Case
 from onnx import helper
 
@@ -103,7 +104,10 @@ def test_qlinear_conv(conv: tuple, per_channel: bool, kinds: tuple[type, type]) 
     wanted = rounded(sums, x_scale * w_scale.reshape(over) / y_scale, int(y_zero), kinds[0])
     inputs = [x, np.asarray(x_scale), x_zero, w, w_scale, w_zero, np.asarray(y_scale), y_zero, bias]
     case = Case("QLinearConv", [np.asarray(a) for a in inputs], attrs, weights=tuple(range(1, 9)))
-    np.testing.assert_array_equal(case.run()[0], wanted)
+    plan = case.plan()
+    np.testing.assert_array_equal(case.execute(plan)[0], wanted)
+    guarded = next(iter(run_guarded(plan).values()))
+    np.testing.assert_array_equal(guarded.reshape(wanted.shape), wanted)
 
 
 @pytest.mark.parametrize("kinds", KINDS, ids=str)

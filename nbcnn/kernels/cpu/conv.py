@@ -20,11 +20,11 @@ from nbcnn.kernels.cpu import simd, tile
 from nbcnn.kernels.cpu.jit import inlined, kernel, serial
 from nbcnn.kernels.cpu.tiling import CHANNEL_BLOCK, DEPTH_BLOCK, PANEL_VECS, ROWS
 
-__all__ = ["conv_gather"]
+__all__ = ["conv_gather", "gather_rows", "locate"]
 
 
 @serial
-def _locate(scratch, slot, block, first, count, grid, source, target, inside):
+def locate(scratch, slot, block, first, count, grid, source, target, inside):
     """Write the source and output starts of `count` pixels from `first` on into the slot, and, unless every tap of
     every pixel is `inside` the picture, their d, h, w in the source."""
     _n, grid_d, grid_h, grid_w = grid
@@ -64,7 +64,7 @@ def _locate(scratch, slot, block, first, count, grid, source, target, inside):
 
 
 @serial
-def _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside, inside):
+def gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside, inside):
     """Write the start in x of every pixel's row for one tap; `outside` where the tap falls off the picture."""
     in_d, in_h, in_w, pitch, _run, _sd, _sh, _sw = source
     move_d, move_h, move_w = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
@@ -246,11 +246,11 @@ def _gather_task(
     slot = thread * scratch_slot
     padded = (count + ROWS - 1) // ROWS * ROWS
     outside = simd.distance(x, zeros)
-    _locate(scratch, slot, block, first, count, grid, source, target, inside)
+    locate(scratch, slot, block, first, count, grid, source, target, inside)
     for i in range(count):
         scratch[slot + i] += group * run
     for tap in range(tap_count):
-        _gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside, inside)
+        gather_rows(scratch, slot, block, count, padded, taps, tap, source, outside, inside)
     if channels <= lanes:
         acc, row = tile.zeros(y, ROWS, 1), tile.zeros(y, 1, 1)
         _gather_panels(

@@ -12,7 +12,7 @@ import os
 import numba
 from llvmlite import binding
 
-__all__ = ["REGISTERS", "WIDTH_BYTES", "host_width"]
+__all__ = ["BYTE_PRODUCTS", "REGISTERS", "WIDTH_BYTES", "host_width"]
 
 
 def _features() -> dict[str, bool]:
@@ -43,3 +43,14 @@ def _chosen_width() -> int:
 WIDTH_BYTES: int = _chosen_width()
 REGISTERS: int = 32 if host_width() == 64 else 16
 """How many vector registers there are (AVX-512 has 32, at its narrower widths too)."""
+
+
+def _has_byte_products() -> bool:
+    """Whether one instruction sums four products of bytes, at this width."""
+    features = _features()
+    wide = bool(features.get("avx512vnni")) and (WIDTH_BYTES == 64 or bool(features.get("avx512vl")))
+    return wide or (bool(features.get("avxvnni")) and WIDTH_BYTES < 64)
+
+
+BYTE_PRODUCTS: bool = _has_byte_products()
+"""VPDPBUSD, of AVX-512 VNNI or AVX-VNNI."""

@@ -1,0 +1,119 @@
+"""IntegerConv and IntegerMatMul: products of bytes, bound to kernels. Made by the integer_products pass.
+
+inputs: X, packed weights, offsets, edge, scales or none -> Y: int32, where there are no scales; quantized bytes; or
+float32.
+Attributes: packing, parts; flip, 128 where X is of signed bytes; zero, low and high, for quantized results: the zero
+point, and what they are held between before it is added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from nbcnn.binder import Binder, Buffer
+from nbcnn.geometry import Window, window
+from nbcnn.graph import Node
+from nbcnn.kernels.cpu.tiling import PANEL_VECS, ROWS, lanes
+from nbcnn.ops.base import register
+from nbcnn.ops.gather import BLOCK, Gather, triple, whole_lines, window_taps
+from nbcnn.ops.packing import Conversion, Packing
+from nbcnn.ops.requantize import SUM_BYTES, padded_channels
+
+__all__ = ["SLACK", "pad"]
+
+SLACK = 64
+"""Bytes behind a copy of x, which may be read and count nothing."""
+
+
+def pad(node: Node, b: Binder, win: Window, images: int, channels: int) -> tuple[Buffer, Window]:
+    """Copy x, its pixels' size in `win`, to unsigned bytes with the padding around them; the copy and the window over
+    it.
+    """
+    wide = tuple(n + begin + max(end, 0) for n, begin, end in zip(win.size, win.begins, win.ends, strict=True))
+    copy = b.scratch(images * prod(wide) * channels + SLACK, np.uint8)
+    size, begins = (images, *triple(win.size, 1), channels), triple(win.begins, 0)
+    edge = b.buffer(node.inputs[3])
+    b.call("pad_integers", b.buffer(node.inputs[0]), copy, edge, size, begins, triple(wide, 1), node.attrs["flip"])
+    none = (0,) * len(wide)
+    return copy, replace(win, size=wide, begins=none, ends=none)
+
+
+def _bind(node: Node, b: Binder, x: Buffer, gather: Gather, apart: tuple[int, int]) -> None:
+    """Emit the call of integer_gather. apart: elements of x and of y from group to group."""
+    packing: Packing = node.attrs["packing"]
+    pixels = gather.images * prod(gather.grid)
+    block = min(BLOCK, -(-pixels // ROWS) * ROWS)
+    numbered = [
+        (move, number + part * packing.taps) for part in range(node.attrs["parts"]) for move, number in gather.taps
+    ]
+    gather = replace(gather, taps=numbered)
+    slot = whole_lines((len(numbered) + 5) * block + 2 * 16)
+    if node.input(4):
+        scales = b.buffer(node.inputs[4])
+    else:
+        scales = b.constant(np.ones(packing.groups * padded_channels(packing), np.float32))
+    w, offsets, edge = (b.buffer(name) for name in node.inputs[1:4])
+    grid, source, target, _ = gather.grids(packing)
+    b.call(
+        "integer_gather",
+        *(x, w, offsets, edge, scales, b.buffer(node.outputs[0]), gather.tap_table(b)),
+        b.scratch(slot * b.threads, np.int64),
+        b.scratch(ROWS * PANEL_VECS * lanes(SUM_BYTES) * b.threads, np.int32),
+        *(grid, source, target, (packing.groups, packing.channels, *apart)),
+        (block, gather.panels_a_task(packing, pixels, block), int(gather.stays_inside()), slot),
+        *(node.attrs[name] for name in ("zero", "low", "high")),
+    )
+
+
+@register("IntegerConv")
+class IntegerConv(Conversion):
+    """Further attributes: kernel, strides, pads, dilations."""
+
+    layout = "last"
+    activations = (0,)
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
+        attrs, packing = node.attrs, node.attrs["packing"]
+        win = window(x.dims[2:], attrs["kernel"], attrs["strides"], attrs["pads"], attrs["dilations"])
+        images, channels = x.dims[:2]
+        source = b.buffer(x.name)
+        if attrs["flip"] or packing.inner > 1 or packing.run % 4:
+            source, win = pad(node, b, win, images, channels)
+        kernel = win.kernel if packing.inner == 1 else (*win.kernel[:-1], 1)
+        whole = (0,) * len(kernel)
+        gather = Gather(
+            images=images,
+            grid=win.out,
+            extent=win.size,
+            pitch=channels,
+            step=win.strides,
+            target=win.out,
+            out_pitch=y.dims[1],
+            first=whole,
+            jump=(1,) * len(kernel),
+            taps=window_taps(kernel, win.dilations, win.begins),
+        )
+        _bind(node, b, source, gather, (packing.run, packing.channels))
+
+
+@register("IntegerMatMul")
+class IntegerMatMul(Conversion):
+    """A stack of matrices A (rows, depth) by as many of W, or all rows of A by one."""
+
+    layout = "plain"
+    activations = (0,)
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, packing = b.value(node.inputs[0]), node.attrs["packing"]
+        count, depth, channels = packing.groups, packing.depth, packing.channels
+        rows = x.size // (count * depth)
+        source = b.buffer(x.name)
+        if node.attrs["flip"] or depth % 4:
+            all_rows = (rows * count,)
+            source, _ = pad(node, b, Window(all_rows, (1,), (1,), (1,), (0,), (0,), all_rows), 1, depth)
+        gather = Gather(1, (rows,), (rows,), depth, (1,), (rows,), channels, (0,), (1,), [((0,), 0)])
+        _bind(node, b, source, gather, (rows * depth, rows * channels))

@@ -1,0 +1,108 @@
+"""Products of integers for the integer kernels: weights packed, zero points and scales in numbers for each channel.
+
+Rules:
+1. ConvInteger and QLinearConv become IntegerConv, and MatMulInteger and QLinearMatMul IntegerMatMul, with nodes that
+make what they read: IntegerWeights, IntegerOffsets and IntegerScales;
+2. a product whose A has a zero point or a scale for each row, or whose matrices broadcast in their batch, stays.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nbcnn.graph import Graph, Node
+from nbcnn.ops.conv import reads_lines
+from nbcnn.ops.integer import PRODUCTS, conv_window
+from nbcnn.ops.packing import Packing, dense, matrix, rows
+from nbcnn.ops.quantize import integer_range
+from nbcnn.ops.requantize import SUM_BYTES, padded_channels, panel_bytes, quads
+
+__all__ = ["integer_products"]
+
+ALL_PARTS = 3
+"""Parts of a weight that may be any byte less any other."""
+
+
+def integer_products(graph: Graph) -> None:
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        packing = _packing(graph, node) if node.op in PRODUCTS else None
+        if packing is None:
+            nodes.append(node)
+        else:
+            nodes += _expand(graph, node, packing)
+    graph.nodes = nodes
+
+
+def _packing(graph: Graph, node: Node) -> Packing | None:
+    """The order of the weights; None for what the kernels do not do."""
+    places, values = PRODUCTS[node.op], graph.values
+    x, w, y = values[node.inputs[0]], values[node.inputs[places.w]], values[node.outputs[0]]
+    if not (x.size and w.size and y.size):
+        return None
+    if "Conv" in node.op:
+        win, group = conv_window(node, x, w), node.attrs["group"]
+        if reads_lines(win, w.dims[1], group):
+            return rows(w.dims[0], w.dims[1], win.kernel, SUM_BYTES)
+        return dense(group, w.dims[0] // group, w.dims[1], win.kernel, SUM_BYTES)
+    of_x = [places.x_zero] if places.scales is None else [places.x_zero, places.scales[0]]
+    of_w = [places.w_zero] if places.scales is None else [places.w_zero, places.scales[1]]
+    if any(node.input(i) and values[node.inputs[i]].size > 1 for i in of_x):
+        return None
+    depth, columns = (w.dims[-2], w.dims[-1]) if len(w.dims) > 1 else (w.dims[0], 1)
+    one_each = all(not node.input(i) or values[node.inputs[i]].size in (1, columns) for i in of_w)
+    if w.size == depth * columns:
+        return matrix(columns, depth, False, SUM_BYTES) if one_each else None
+    alike = x.dims[:-2] == w.dims[:-2] and all(not node.input(i) or values[node.inputs[i]].size == 1 for i in of_w)
+    count = w.size // (depth * columns)
+    return Packing(count, columns, 1, 1, depth, (depth * columns, 1, 0, 0, columns), SUM_BYTES) if alike else None
+
+
+def parts_of(graph: Graph, w: str, zero: str) -> int:
+    """How many signed bytes a weight less its zero point is the sum of."""
+    dtype = graph.values[w].dtype
+    if not zero and dtype == np.int8:
+        return 1
+    array, shift = graph.initializers.get(w), graph.initializers.get(zero)
+    if array is None or (zero and shift is None):
+        return ALL_PARTS
+    least, greatest = int(array.min()), int(array.max())
+    if shift is not None:
+        centred = array.astype(np.int32) - (shift.reshape(-1, *[1] * (array.ndim - 1)) if array.ndim > 2 else shift)
+        least, greatest = int(centred.min()), int(centred.max())
+    return max(1, -(-greatest // 127), -(least // 128))
+
+
+def _expand(graph: Graph, node: Node, packing: Packing) -> list[Node]:
+    places, attrs = PRODUCTS[node.op], node.attrs
+    x, w = graph.values[node.inputs[0]], node.inputs[places.w]
+    x_zero, w_zero = node.input(places.x_zero), node.input(places.w_zero)
+    bias = "" if places.bias is None else node.input(places.bias)
+    parts = parts_of(graph, w, w_zero)
+    flip = 128 if x.dtype == np.int8 else 0
+    count = packing.groups * padded_channels(packing)
+
+    def made(name: str, dtype: str, size: int) -> str:
+        return graph.new_value(f"{node.outputs[0]}.{name}", dtype, (size,), "packed")
+
+    panels, sums = made("panels", "int8", panel_bytes(packing, parts)), made("sums", "int32", count)
+    offsets, edge = made("offsets", "int32", count), made("edge", "uint8", quads(packing) * 4)
+    common = {"packing": packing}
+    found = [
+        Node("IntegerWeights", [w, w_zero] if w_zero else [w], [panels, sums], common | {"parts": parts}),
+        Node("IntegerOffsets", [sums, x_zero, bias], [offsets, edge], common | {"flip": flip, "dtype": x.dtype}),
+    ]
+    inputs = [x.name, panels, offsets, edge]
+    if places.scales is not None:
+        scales = made("scales", "float32", count)
+        found.append(Node("IntegerScales", [node.inputs[i] for i in places.scales], [scales], common))
+        inputs.append(scales)
+    zero, limits = attrs["zero"] or 0, integer_range(attrs["to"])
+    assert limits is not None
+    settings = common | {"parts": parts, "flip": flip, "zero": zero}
+    settings |= {"low": float(limits[0] - zero), "high": float(limits[1] - zero)}
+    op = "IntegerMatMul"
+    if "Conv" in node.op:
+        op = "IntegerConv"
+        settings |= {k: attrs[k] for k in ("strides", "pads", "dilations")} | {"kernel": graph.values[w].dims[2:]}
+    return [*found, Node(op, inputs, node.outputs, settings, name=node.name)]
