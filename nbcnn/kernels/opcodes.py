@@ -65,3 +65,11 @@ SUM_OF_SQUARES = 33
 MAXIMUM = 0
 AVERAGE = 1
 NORM = 2
+
+# `sampling_taps(...)`: how many pixels a sample reads along an axis, as a power of two, and what lies outside.
+NEAREST = 0
+LINEAR = 1
+CUBIC = 2
+ZEROS = 0
+BORDER = 1
+REFLECTION = 2

@@ -4,7 +4,7 @@ the global pools (1, 22)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import gcd
+from math import gcd, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,7 +120,7 @@ class Pool(Op):
             raise UnsupportedError(
                 f"{node.label}: 1 to 3 spatial dimensions are supported, the input has shape {x.dims}"
             )
-        if x.dtype.kind != "f":
+        if x.dtype.kind != "f" and (self.mode != MAXIMUM or x.dtype.kind not in "iu"):
             raise UnsupportedError(f"{node.label}: pooling of {x.dtype} is not supported")
         settings: dict[str, Any] = {
             "mode": self.mode,
@@ -152,6 +152,20 @@ class Pool(Op):
         shape = (*x.dims[:2], *node.attrs["window"].out)
         return [(x.dtype, shape), (np.dtype(np.int64), shape)][: len(node.outputs)]
 
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        """Of whole numbers, at every run: quantized networks have few pools."""
+        x = arrays[0]
+        if x is None or x.dtype.kind == "f":
+            return None
+        y, places = largest(x, node.attrs["window"], bool(node.output(1)))
+        if places is None:
+            return [y]
+        order = places if node.attrs["storage_order"] == 0 else _column_major(places, x.shape[2:])
+        planes = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+        return [y, planes * prod(x.shape[2:]) + order]
+
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         if dys[0] is None:
             return [None]
@@ -161,6 +175,10 @@ class Pool(Op):
 
     def bind(self, node: Node, b: Binder) -> None:
         attrs, x, win = node.attrs, b.value(node.inputs[0]), node.attrs["window"]
+        assert x.dtype
+        if x.dtype.kind != "f":
+            super().bind(node, b)
+            return
         size, form = _geometry(x, win)
         source, y = b.buffer(x.name), b.buffer(node.outputs[0])
         plain = attrs["mode"] != NORM and not node.output(1) and not node.output(2)
@@ -183,6 +201,35 @@ class Pool(Op):
             # Column-major: the first spatial dimension runs fastest.
             order = (h * w, w, 1) if attrs["storage_order"] == 0 else (1, d, d * h)
             b.call("max_pool_indices", source, y, b.buffer(node.outputs[1]), size, form, table, order)
+
+
+def largest(x: np.ndarray, win: Window, where: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """The maximum of each window of whole numbers x (N, C, D1...), and where it first lies in its plane."""
+    pixels = np.moveaxis(x, 1, -1)
+    spans = zip(win.out, win.strides, win.kernel, win.dilations, strict=True)
+    reach = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in spans]
+    extent = [max(r, b + n) for r, b, n in zip(reach, win.begins, win.size, strict=True)]
+    inside = tuple(slice(b, b + n) for b, n in zip(win.begins, win.size, strict=True))
+    padded = np.full((len(x), *extent, x.shape[1]), np.iinfo(x.dtype).min, x.dtype)
+    padded[:, *inside] = pixels
+    numbers = np.full((*extent, 1), -1)
+    numbers[inside] = np.arange(prod(win.size)).reshape(*win.size, 1)
+    shape = (len(x), *win.out, x.shape[1])
+    best, places = np.full(shape, np.iinfo(x.dtype).min, x.dtype), np.full(shape if where else 0, -1)
+    for tap in np.ndindex(*win.kernel):
+        starts = [t * d for t, d in zip(tap, win.dilations, strict=True)]
+        cut = tuple(slice(a, a + (o - 1) * s + 1, s) for a, o, s in zip(starts, win.out, win.strides, strict=True))
+        found = padded[:, *cut]
+        if where:
+            here = np.broadcast_to(numbers[cut], shape)
+            places = np.where((here >= 0) & ((found > best) | (places < 0)), here, places)
+        np.maximum(best, found, out=best)
+    return np.moveaxis(best, -1, 1), np.moveaxis(places, -1, 1) if where else None
+
+
+def _column_major(places: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Row-major numbers of pixels, counted with the first dimension running fastest."""
+    return np.ravel_multi_index(np.unravel_index(places, size), size, order="F")
 
 
 def _taps(node: Node, graph: Graph) -> str:

@@ -4,7 +4,8 @@ Rules: 1. MatMul by a vector is one by a matrix of one row or column; MatMul by 
 many rows as there are; 2. Gemm with transA multiplies the output of a Transpose; alpha and beta become factors of B and
 C; 3. Gemm whose C is no vector (N): one of N elements is reshaped, any other is added by a node of its own; 4. an Add
 of a constant for each output channel, after a Conv, ConvTranspose or Gemm without a bias, becomes the bias. That
-constant stays tied to the weight that it rests on, so that it is trained.
+constant stays tied to the weight that it rests on, so that it is trained; 5. AffineGrid is a product with the points'
+coordinates; 6. DeformConv is a pointwise Conv of what its taps meet, whose weights count taps before channels.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nbcnn.graph import Graph, Node
+from nbcnn.ops.conv import is_depthwise
 
 __all__ = ["decompose"]
 
@@ -47,13 +49,17 @@ class _Writer:
             return x
         return self.node("Reshape", [x], shape, of, {"shape": shape}, output)
 
+    def constant(self, array: np.ndarray, like: str, of: Node) -> str:
+        """A constant of the element type of a value."""
+        dtype = self.graph.values[like].dtype
+        name = self.graph.new_value(f"{of.outputs[0]}.constant", dtype, array.shape)
+        self.graph.initializers[name] = array.astype(dtype)
+        return name
+
     def scale(self, x: str, factor: float, of: Node) -> str:
         if factor == 1:
             return x
-        dtype = self.graph.values[x].dtype
-        constant = self.graph.new_value(f"{of.outputs[0]}.factor", dtype, ())
-        self.graph.initializers[constant] = np.array(factor, dtype)
-        return self.node("Mul", [x, constant], self.dims(x), of, {})
+        return self.node("Mul", [x, self.constant(np.array(factor), x, of)], self.dims(x), of, {})
 
 
 def decompose(graph: Graph) -> None:
@@ -63,6 +69,10 @@ def decompose(graph: Graph) -> None:
             _rewrite_matmul(node, writer)
         elif node.op == "Gemm":
             _rewrite_gemm(node, writer)
+        elif node.op == "AffineGrid":
+            _rewrite_affine_grid(node, writer)
+        elif node.op == "DeformConv":
+            _rewrite_deform_conv(node, writer)
         else:
             writer.nodes.append(node)
     graph.nodes = writer.nodes
@@ -117,6 +127,34 @@ def _rewrite_gemm(node: Node, writer: _Writer) -> None:
         writer.node("Add", [node.outputs[0], c], shape, node, {}, output=y)
     else:
         writer.nodes.append(node)
+
+
+def _rewrite_affine_grid(node: Node, writer: _Writer) -> None:
+    """Rule 5: theta (N * rank, rank + 1) times the points (rank + 1, D1 * ...), turned round."""
+    (theta,), (y,) = node.inputs, node.outputs
+    images, rank, depth = writer.dims(theta)
+    points = node.attrs["grid"].shape[1]
+    grid = writer.constant(node.attrs["grid"], theta, node)
+    rows = writer.reshape(theta, (images * rank, depth), node)
+    product = writer.node("Gemm", [rows, grid], (images * rank, points), node, dict(GEMM))
+    planes = writer.reshape(product, (images, rank, points), node)
+    turned = writer.node("Transpose", [planes], (images, points, rank), node, {"perm": (0, 2, 1)})
+    writer.reshape(turned, writer.dims(y), node, output=y)
+
+
+def _rewrite_deform_conv(node: Node, writer: _Writer) -> None:
+    """Rule 6."""
+    x, w, offset = node.inputs[:3]
+    (channels, depth, *kernel), win, group = writer.dims(w), node.attrs["window"], node.attrs["group"]
+    shape = (writer.dims(x)[0], depth * group * win.taps, *win.out)
+    columns = writer.node("DeformColumns", [x, offset, node.input(4)], shape, node, dict(node.attrs))
+    taps = writer.reshape(w, (channels, depth, win.taps), node)
+    turned = writer.node("Transpose", [taps], (channels, win.taps, depth), node, {"perm": (0, 2, 1)})
+    ones = (1,) * len(kernel)
+    weight = writer.reshape(turned, (channels, win.taps * depth, *ones), node)
+    attrs = {"group": group, "strides": ones, "dilations": ones, "pads": (0, 0) * len(kernel), "channel_axis": 0}
+    attrs["depthwise"] = is_depthwise(writer.dims(weight), group)
+    writer.node("Conv", [columns, weight, node.input(3)], (), node, attrs, output=node.outputs[0])
 
 
 # --- rule 4 -----------------------------------------------------------------------------------------------------------

@@ -157,6 +157,19 @@ def test_indices(shape: tuple[int, ...], attrs: dict[str, Any]) -> None:
     np.testing.assert_array_equal(indices, reference.max_pool_indices(x, **attrs))
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize(("shape", "attrs"), WINDOWS)
+def test_whole_numbers(shape: tuple[int, ...], attrs: dict[str, Any], dtype: Any) -> None:
+    x = np.random.default_rng(8).integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, shape).astype(dtype)
+    y, indices = Case("MaxPool", [x], attrs, outputs=2).run()
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, reference.max_pool(x, **attrs))
+    np.testing.assert_array_equal(indices, reference.max_pool_indices(x, **attrs))
+    columns = Case("MaxPool", [x], attrs | {"storage_order": 1}, outputs=2).run()[1]
+    as_floats = Case("MaxPool", [x.astype(np.float32)], attrs | {"storage_order": 1}, outputs=2).run()[1]
+    np.testing.assert_array_equal(columns, as_floats)
+
+
 @pytest.mark.parametrize("order", [0, 1])
 @pytest.mark.parametrize("shape", [(2, 3, 7), (2, 3, 5, 7), (1, 2, 4, 5, 6)])
 def test_indices_as_onnxruntime(shape: tuple[int, ...], order: int) -> None:
@@ -186,7 +199,7 @@ def test_refusals() -> None:
     with pytest.raises(UnsupportedError, match=r"spatial dimensions"):
         Case("MaxPool", [x[0, 0]], {"kernel_shape": []}).run()
     with pytest.raises(UnsupportedError, match=r"int8"):
-        Case("MaxPool", [x.astype(np.int8)], {"kernel_shape": [2, 2]}).run()
+        Case("AveragePool", [x.astype(np.int8)], {"kernel_shape": [2, 2]}).run()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
