@@ -37,8 +37,11 @@ LARGE_GRADIENT = 1 << 20
 PAGE = 4096
 """Rows of x that lie a multiple of so many bytes apart share their places in the L1 cache."""
 LARGE_WEIGHTS = 8 << 20
-"""Bytes of weights from which on more than one tile of rows is multiplied by a panel before the next one."""
+"""Bytes of weights from which on as many tiles of rows as can be are multiplied by a panel before the next one."""
 PRODUCT_TILES = 8
+"""Tiles in a block of rows of a product at the most."""
+BLOCK_COST = 0.1
+"""What a block of rows costs beside its tiles, in tiles."""
 
 TASKS = 16
 """Tasks that a call should have at the least, so that a few threads get equal shares."""
@@ -97,7 +100,7 @@ class Gather:
             arrays = (x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y)
             b.call("vector_product", *arrays, (packing.run, packing.channels), *bounds(node, b.dtype))
             return
-        if product and packing.channels > lanes(packing.itemsize):
+        if product:
             bind_product(b, node, x, w, y, pixels, packing, epilogue)
             return
         block = min(BLOCK, -(-pixels // ROWS) * ROWS)
@@ -164,8 +167,7 @@ def bind_product(
     depth, channels, itemsize = packing.run, packing.channels, packing.itemsize
     copies = depth * itemsize % PAGE == 0 and rows > 1
     part = depth if depth <= DEPTH_BLOCK and not copies else CHANNEL_BLOCK
-    tiles = 1 if packing.size * itemsize <= LARGE_WEIGHTS else PRODUCT_TILES
-    block = ROWS * min(tiles, -(-rows // ROWS))
+    block = ROWS * _tiles_at_once(rows, packing, b.threads)
     width = panel_width(channels, itemsize)
     panels, blocks = -(-channels // width), -(-rows // block)
     panel_group = panels if blocks >= TASKS else max(1, panels * blocks // TASKS)
@@ -178,6 +180,16 @@ def bind_product(
         (block, panel_group, part, int(copies), slot),
         *bounds(node, b.dtype),
     )
+
+
+def _tiles_at_once(rows: int, packing: Packing, threads: int) -> int:
+    """Tiles of rows that are multiplied by a panel before the next one. Results do not depend on it."""
+    count = -(-rows // ROWS)
+    if packing.size * packing.itemsize > LARGE_WEIGHTS:
+        return min(PRODUCT_TILES, count)
+    row_bytes = (packing.run + packing.channels) * packing.itemsize
+    most = min(PRODUCT_TILES, count // TASKS, L2_SHARE // (ROWS * row_bytes))
+    return min(range(1, max(most, 1) + 1), key=lambda tiles: -(-count // (tiles * threads)) * (tiles + BLOCK_COST))
 
 
 def weight_grad(

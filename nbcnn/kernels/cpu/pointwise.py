@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numba import get_thread_id, prange
 
-from nbcnn.kernels.cpu import simd, tile
-from nbcnn.kernels.cpu.jit import inlined, kernel, serial
-from nbcnn.kernels.cpu.tiling import PANEL_VECS, ROWS, SHORT_ROWS
+from nbcnn.kernels.cpu import narrow, simd, tile
+from nbcnn.kernels.cpu.jit import apart, inlined, kernel, serial
+from nbcnn.kernels.cpu.tiling import HALF_ROWS, PANEL_VECS, ROWS, SHORT_ROWS
+from nbcnn.kernels.cpu.width import HALVES_PAY
 
 __all__ = ["conv_pointwise"]
 
@@ -39,16 +40,16 @@ def _multiply(acc, row, x, starts, w, at, depth, y, residual, ahead, steps):
 
 
 @serial
-def _finish_edge(row, spill, spot, y, start, pitch, rows, column, columns, bias, base, low, high):
-    """As tile.finish_onto for a spilled tile, of which only so many rows and columns are there."""
+def _finish_edge(spill, spot, across, y, start, pitch, rows, column, columns, bias, base, low, high):
+    """As tile.finish_onto for a tile spilled to rows of `across`, of which only so many rows and columns are there."""
     lanes = simd.lanes(y)
     for r in range(rows):
-        for v in range(len(row)):
-            left = columns - v * lanes
-            place = start + r * pitch + column + v * lanes
-            value = simd.load(spill, spot + (r * len(row) + v) * lanes)
+        for c in range(0, columns, lanes):
+            left = columns - c
+            place = start + r * pitch + column + c
+            value = simd.load(spill, spot + r * across + c)
             if bias.size > 0:
-                value = simd.add(value, simd.load_first(bias, column + v * lanes, left))
+                value = simd.add(value, simd.load_first(bias, column + c, left))
             if base.size > 0:
                 value = simd.add(value, simd.load_first(base, place, left))
             simd.store_first(y, place, simd.clamp(value, low, high), left)
@@ -56,13 +57,48 @@ def _finish_edge(row, spill, spot, y, start, pitch, rows, column, columns, bias,
 
 @serial
 def _edge_tile(
-    acc, row, x, starts, w, at, depth, y, residual, ahead, steps, spill, spot, start, rows, column, columns, bias, base,
-    low, high,
+    acc, row, x, starts, w, at, depth, y, residual, ahead, steps, spill, spot, start, rows, column, columns,
+    bias, base, low, high,
 ):  # fmt: skip
     """A tile of which not every row or column is there, from its product to its place in y."""
     found = _multiply(acc, row, x, starts, w, at, depth, y, residual, ahead, steps)
     tile.spill(found, spill, spot)
-    _finish_edge(row, spill, spot, y, start[0], start[1], rows, column, columns, bias, base, low, high)
+    across = len(row) * tile.lanes(row)
+    _finish_edge(spill, spot, across, y, start[0], start[1], rows, column, columns, bias, base, low, high)
+
+
+@inlined
+def _narrow_tiles(
+    acc, row, y, x, start, pitch, w, at, width, depth, spill, spot, place, rows, column, columns, bias, base, low, high
+):  # fmt: skip
+    """`rows` rows by the first columns of a panel, as many as `row` has or a few less: tiles one below the other."""
+    tall, across = len(acc) // len(row), len(row) * tile.lanes(row)
+    added = tile.row_first(row, bias, column, columns) if bias.size > 0 else row
+    for r in range(0, rows, tall):
+        left = rows - r
+        found = narrow.multiply(acc, row, x, start + r * pitch, pitch, w, at, width, depth, tall * pitch)
+        first, pitch_y = place[0] + r * place[1], place[1]
+        if (left < tall) | (columns < across):
+            tile.spill(found, spill, spot)
+            _finish_edge(
+                spill, spot, across, y, first, pitch_y, min(left, tall), column, columns, bias, base, low, high
+            )
+        elif base.size > 0:
+            tile.finish_onto(found, row, y, tile.pitched(acc, row, first, pitch_y), column, added, base, low, high)
+        else:
+            tile.finish(found, row, y, tile.pitched(acc, row, first, pitch_y), column, added, low, high)
+
+
+@apart
+def _single_tiles(y, *arguments):
+    """Tiles of one register in a row."""
+    _narrow_tiles(tile.zeros(y, ROWS, 1), tile.zeros(y, 1, 1), y, *arguments)
+
+
+@apart
+def _third_tiles(y, *arguments):
+    """Tiles of a register and a half in a row."""
+    _narrow_tiles(tile.halves(y, HALF_ROWS, 3), tile.halves(y, 1, 3), y, *arguments)
 
 
 @serial
@@ -85,7 +121,7 @@ def _pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule
     all_rows, depth, channels = dims
     block, panel_group, part, copies, _slot = schedule
     lanes = simd.lanes(y)
-    width = PANEL_VECS * lanes
+    width = lanes if channels <= lanes else PANEL_VECS * lanes
     panels = (channels + width - 1) // width
     ranges = (panels + panel_group - 1) // panel_group
     panel0 = task % ranges * panel_group
@@ -93,7 +129,7 @@ def _pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule
     first = task // ranges * block
     rows = min(block, all_rows - first)
     tiles = (rows + ROWS - 1) // ROWS
-    packed, apart = slot + ROWS * width, part + lanes
+    packed, pitch_packed = slot + ROWS * width, part + lanes
     below = residual if residual.size > 0 else y
     # Of y, only whole rows are asked for: the rest of a row may be another thread's.
     asks = 1 if ranges == 1 else 0
@@ -120,22 +156,32 @@ def _pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule
                     if rows == 1:
                         pitch = 0
                     else:
-                        place = packed + i * ROWS * apart
+                        place = packed + i * ROWS * pitch_packed
                         if panel == panel0:
-                            _pack_rows(x, scratch, place, apart, start, depth, left, ROWS, count)
-                        start, pitch = simd.distance(x, scratch) + place, apart
+                            _pack_rows(x, scratch, place, pitch_packed, start, depth, left, ROWS, count)
+                        start, pitch = simd.distance(x, scratch) + place, pitch_packed
                 starts = tile.pitched(acc, row, start, pitch)
                 weight, ahead, steps = (panel * depth + c0) * width, (x_ahead, y_ahead), (x_step, y_step)
                 place_y = (at * channels, channels)
-                if left <= SHORT_ROWS:
+                if columns <= lanes:
+                    _single_tiles(
+                        y, x, start, pitch, w, weight, width, count, scratch, slot, place_y, left, column, columns,
+                        offset, base, floor, ceiling,
+                    )  # fmt: skip
+                elif HALVES_PAY & (2 * columns <= 3 * lanes):
+                    _third_tiles(
+                        y, x, start, pitch, w, weight, width, count, scratch, slot, place_y, left, column, columns,
+                        offset, base, floor, ceiling,
+                    )  # fmt: skip
+                elif left <= SHORT_ROWS:
                     _edge_tile(
-                        short, row, x, tile.pitched(short, row, start, pitch), w, weight, count, y, below, ahead, steps,
-                        scratch, slot, place_y, left, column, columns, offset, base, floor, ceiling,
+                        short, row, x, tile.pitched(short, row, start, pitch), w, weight, count, y, below,
+                        ahead, steps, scratch, slot, place_y, left, column, columns, offset, base, floor, ceiling,
                     )  # fmt: skip
                 elif (left < ROWS) | (columns < width):
                     _edge_tile(
-                        acc, row, x, starts, w, weight, count, y, below, ahead, steps, scratch, slot, place_y, left,
-                        column, columns, offset, base, floor, ceiling,
+                        acc, row, x, starts, w, weight, count, y, below, ahead, steps, scratch, slot, place_y,
+                        left, column, columns, offset, base, floor, ceiling,
                     )  # fmt: skip
                 else:
                     found = _multiply(acc, row, x, starts, w, weight, count, y, below, ahead, steps)
@@ -153,14 +199,15 @@ def conv_pointwise(x, w, bias, residual, y, scratch, dims, schedule, low, high):
     """y = clamp(bias + residual + x @ w, low, high).
 
     x (rows, depth), residual and y (rows, channels), bias (channels): flat; bias and residual may be empty, and the
-    residual may be y itself. w: panels of PANEL_VECS registers, as tiling.py says.
+    residual may be y itself. w: panels of PANEL_VECS registers (of one, where channels are no more), as tiling.py says.
     dims: (rows, depth, channels). schedule: (rows in a block, a multiple of ROWS; panels in a task; part of the depth
     that is taken at once; 1 if rows of x are copied next to each other before they are multiplied; elements of scratch
     for a thread: a tile, and a block of rows of that part and a register each).
     """
     all_rows, _depth, channels = dims
     block, panel_group, _part, _copies, size = schedule
-    width = PANEL_VECS * simd.lanes(y)
+    lanes = simd.lanes(y)
+    width = lanes if channels <= lanes else PANEL_VECS * lanes
     ranges = ((channels + width - 1) // width + panel_group - 1) // panel_group
     for index in prange((all_rows + block - 1) // block * ranges):
         task = np.int64(index)

@@ -65,12 +65,13 @@ def vec_of(array: types.Array) -> VecType:
     return VecType(array.dtype, lanes_of(array.dtype))
 
 
-def pointer_to(context, builder, array_type, array, index, vector: bool = True):
+def pointer_to(context, builder, array_type, array, index, vector: bool = True, kind: VecType | None = None):
+    """The address of array[index], of a register of `kind` (default: a whole one) or of an element."""
     data = cgutils.create_struct_proxy(array_type)(context, builder, value=array).data
     element = builder.gep(data, [index])
     if not vector:
         return element
-    return builder.bitcast(element, context.get_value_type(vec_of(array_type)).as_pointer())
+    return builder.bitcast(element, context.get_value_type(kind or vec_of(array_type)).as_pointer())
 
 
 def emit_call(builder, name: str, result, args):
@@ -112,6 +113,12 @@ def emit_clamp(builder, value, low, high):
     """Hold every lane between those of two registers; NaN stays NaN."""
     floor = builder.select(builder.fcmp_ordered("<", value, low), low, value)
     return builder.select(builder.fcmp_ordered(">", floor, high), high, floor)
+
+
+def emit_prefetch(builder, pointer) -> None:
+    """Ask for the cache line at an address of bytes."""
+    i32 = ir.IntType(32)
+    emit_call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, i32(0), i32(3), i32(1)])
 
 
 @intrinsic
@@ -169,10 +176,10 @@ def store(typingctx, array, index, vec):
     return types.void(array, types.int64, vec), codegen
 
 
-def emit_masked_load(context, builder, array_type, array, index, length):
-    kind = vec_of(array_type)
+def emit_masked_load(context, builder, array_type, array, index, length, kind: VecType | None = None):
+    kind = kind or vec_of(array_type)
     vector = context.get_value_type(kind)
-    pointer = pointer_to(context, builder, array_type, array, index)
+    pointer = pointer_to(context, builder, array_type, array, index, kind=kind)
     mask = emit_first_mask(builder, length, kind.count)
     align = ir.IntType(32)(kind.element.bitwidth // 8)
     passthru = ir.Constant(vector, [0.0] * kind.count)
@@ -304,9 +311,7 @@ def prefetch(typingctx, array, index):
 
     def codegen(context, builder, signature, args):
         pointer = pointer_to(context, builder, signature.args[0], args[0], args[1], vector=False)
-        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-        i32 = ir.IntType(32)
-        emit_call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, i32(0), i32(3), i32(1)])
+        emit_prefetch(builder, builder.bitcast(pointer, ir.IntType(8).as_pointer()))
         return context.get_dummy_value()
 
     return types.void(array, types.int64), codegen

@@ -12,6 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nbcnn.kernels.cpu.simd import (
+    VecType,
     emit_clamp,
     emit_fma,
     emit_load,
@@ -22,7 +23,20 @@ from nbcnn.kernels.cpu.simd import (
     vec_of,
 )
 
-__all__ = ["finish", "finish_onto", "fma", "pitched", "row", "row_first", "spill", "spill_first", "starts", "zeros"]
+__all__ = [
+    "finish",
+    "finish_onto",
+    "fma",
+    "halves",
+    "lanes",
+    "pitched",
+    "row",
+    "row_first",
+    "spill",
+    "spill_first",
+    "starts",
+    "zeros",
+]
 
 
 @intrinsic(prefer_literal=True)
@@ -38,6 +52,19 @@ def zeros(typingctx, array, rows, vecs):
     return kind(array, rows, vecs), codegen
 
 
+@intrinsic(prefer_literal=True)
+def halves(typingctx, array, rows, vecs):
+    """halves(array, rows, vecs): as zeros, of registers of half the width."""
+    whole = vec_of(array)
+    kind = types.UniTuple(VecType(whole.element, whole.count // 2), rows.literal_value * vecs.literal_value)
+
+    def codegen(context, builder, signature, args):
+        zero = ir.Constant(context.get_value_type(kind.dtype), [0.0] * kind.dtype.count)
+        return context.make_tuple(builder, kind, [zero] * kind.count)
+
+    return kind(array, rows, vecs), codegen
+
+
 @intrinsic
 def row(typingctx, row, array, index):
     """row(row, array, index): as many neighbouring registers as `row` has, from array[index] on."""
@@ -46,11 +73,21 @@ def row(typingctx, row, array, index):
         regs = []
         for i in range(row.count):
             at = builder.add(args[2], ir.IntType(64)(i * row.dtype.count))
-            pointer = pointer_to(context, builder, signature.args[1], args[1], at)
+            pointer = pointer_to(context, builder, signature.args[1], args[1], at, kind=row.dtype)
             regs.append(emit_load(builder, pointer, array.dtype.bitwidth // 8))
         return context.make_tuple(builder, row, regs)
 
     return row(row, array, types.int64), codegen
+
+
+@intrinsic
+def lanes(typingctx, tile):
+    """lanes(tile): the number of elements in one of its registers, a compile-time constant."""
+
+    def codegen(context, builder, signature, args):
+        return ir.IntType(64)(tile.dtype.count)
+
+    return types.int64(tile), codegen
 
 
 @intrinsic
@@ -64,7 +101,7 @@ def row_first(typingctx, row, array, index, length):
         for i in range(row.count):
             start = ir.IntType(64)(i * row.dtype.count)
             at, left = builder.add(args[2], start), builder.sub(args[3], start)
-            regs.append(emit_masked_load(context, builder, signature.args[1], args[1], at, left))
+            regs.append(emit_masked_load(context, builder, signature.args[1], args[1], at, left, row.dtype))
         return context.make_tuple(builder, row, regs)
 
     return row(row, array, types.int64, types.int64), codegen
@@ -126,7 +163,7 @@ def spill(typingctx, tile, array, index):
     def codegen(context, builder, signature, args):
         for i, reg in enumerate(cgutils.unpack_tuple(builder, args[0], tile.count)):
             at = builder.add(args[2], ir.IntType(64)(i * tile.dtype.count))
-            pointer = pointer_to(context, builder, signature.args[1], args[1], at)
+            pointer = pointer_to(context, builder, signature.args[1], args[1], at, kind=tile.dtype)
             builder.store(reg, pointer).align = array.dtype.bitwidth // 8
         return context.get_dummy_value()
 
@@ -161,10 +198,10 @@ def _emit_finish(context, builder, signature, args, onto: bool):
             place = builder.add(at, ir.IntType(64)(v * lanes))
             value = builder.fadd(regs[r * row.count + v], added[v])
             if onto:
-                lower = emit_load(builder, pointer_to(context, builder, base, below, place), itemsize)
-                value = builder.fadd(value, lower)
+                lower = pointer_to(context, builder, base, below, place, kind=row.dtype)
+                value = builder.fadd(value, emit_load(builder, lower, itemsize))
             value = emit_clamp(builder, value, low, high)
-            builder.store(value, pointer_to(context, builder, y, args[2], place)).align = itemsize
+            builder.store(value, pointer_to(context, builder, y, args[2], place, kind=row.dtype)).align = itemsize
     return context.get_dummy_value()
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "CHANNEL_BLOCK",
     "DEPTH_BLOCK",
     "GRAD_ROWS",
+    "HALF_ROWS",
     "PACKED_PANELS",
     "PANEL_VECS",
     "ROWS",
@@ -30,6 +31,8 @@ PANEL_VECS = 2
 ROWS = 14 if REGISTERS == 32 else 6
 SHORT_ROWS = 8 if REGISTERS == 32 else 4
 """Rows of the tile that ends a product whose rows are few and no multiple of ROWS."""
+HALF_ROWS = ROWS // 2
+"""Rows of the tile of half registers that ends a panel of which little is there: three of them in a row."""
 CHANNEL_BLOCK = 512
 """Input channels that a product takes at once."""
 DEPTH_BLOCK = 1024

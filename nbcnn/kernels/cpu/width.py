@@ -12,7 +12,7 @@ import os
 import numba
 from llvmlite import binding
 
-__all__ = ["BYTE_PRODUCTS", "REGISTERS", "WIDTH_BYTES", "host_width"]
+__all__ = ["BYTE_PRODUCTS", "HALVES_PAY", "REGISTERS", "WIDTH_BYTES", "host_width"]
 
 
 def _features() -> dict[str, bool]:
@@ -43,6 +43,8 @@ def _chosen_width() -> int:
 WIDTH_BYTES: int = _chosen_width()
 REGISTERS: int = 32 if host_width() == 64 else 16
 """How many vector registers there are (AVX-512 has 32, at its narrower widths too)."""
+HALVES_PAY: bool = WIDTH_BYTES == 64 and (numba.config.CPU_NAME or binding.get_host_cpu_name()) == "znver4"
+"""Whether half a register takes half as long: Zen 4 computes with 64 bytes in two steps, others in one."""
 
 
 def _has_byte_products() -> bool:
