@@ -10,6 +10,7 @@ from nbcnn.graph import Graph
 from nbcnn.parameter import Parameter
 from nbcnn.passes.affine import absorb_affine
 from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
+from nbcnn.passes.blocks import fuse_blocks
 from nbcnn.passes.chains import fuse_chains
 from nbcnn.passes.decompose import decompose
 from nbcnn.passes.eliminate import eliminate
@@ -53,6 +54,7 @@ def lower_for_inference(
     if choose is not direct:
         multiply_less(graph)
     read_pictures_as_given(graph)
+    fuse_blocks(graph)
     pack_weights(graph, parameters)
     return graph
 

@@ -13,9 +13,10 @@ import numpy as np
 import reference
 from guards import run_guarded
 from harness import Case
+from mobile import BLOCKS, BlockCase
 
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
-from nbcnn.passes import lanes
+from nbcnn.passes import blocks, lanes
 
 # x shape, w shape, attributes, element type
 CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], type]] = {
@@ -71,9 +72,19 @@ def check(name: str, case: Case, dy: np.ndarray, want: np.ndarray, grads: Any) -
         np.testing.assert_array_equal(array, plan.array(value), err_msg=f"{name} in guard bands")
 
 
+def check_block(name: str, case: BlockCase) -> None:
+    """A block of MobileNet, and all of it again between guard bands."""
+    assert_close(name, case.run()[0], case.want(), case.dtype)
+    plan = case.plan()
+    case.execute(plan)
+    for value, array in run_guarded(plan).items():
+        np.testing.assert_array_equal(array, plan.array(value), err_msg=f"{name} in guard bands")
+
+
 def main() -> None:
     lanes._leaves_lanes = lambda node, graph: True  # narrow registers would be filled by output channels
     lanes.LEAST_WORK = 0
+    blocks.CACHE = 0
     rng = np.random.default_rng(0)
     asked, done = sys.argv[1:], 0
     for name, (x_shape, w_shape, attrs, dtype) in CONVOLUTIONS.items():
@@ -95,6 +106,10 @@ def main() -> None:
         wide, da, dw = (array.astype(np.float64) for array in (dy, a, w))
         check(f"product, {name}", case, dy, da @ dw.T + bias, (wide @ dw, wide.T @ da, wide.sum(0)))
         done += 1
+    for name, shape in BLOCKS.items():
+        if "float32" in asked:
+            check_block(name, BlockCase(shape))
+            done += 1
     print(WIDTH_BYTES * 8, done)
 
 

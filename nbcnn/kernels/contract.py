@@ -47,6 +47,7 @@ KERNELS: dict[str, str] = {
     "integer_gather": "integer",
     "integer_offsets": "requantize",
     "integer_scales": "requantize",
+    "inverted_residual": "inverted_residual",
     "lrn": "lrn",
     "lrn_grad": "lrn",
     "matmul_batched": "matmul",

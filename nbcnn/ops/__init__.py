@@ -24,6 +24,7 @@ FAMILIES = (
     "integer",
     "indexed",
     "integer_conv",
+    "inverted_residual",
     "layout",
     "logic",
     "lrn",

@@ -23,7 +23,19 @@ from nbcnn.kernels.cpu.tiling import (
 )
 from nbcnn.ops.packing import Packing
 
-__all__ = ["BLOCK", "TASKS", "Epilogue", "Gather", "bounds", "triple", "weight_grad", "whole_lines", "window_taps"]
+__all__ = [
+    "BLOCK",
+    "PRODUCT_TILES",
+    "TASKS",
+    "Epilogue",
+    "Gather",
+    "bounds",
+    "product_parts",
+    "triple",
+    "weight_grad",
+    "whole_lines",
+    "window_taps",
+]
 
 BLOCK = ROWS * 8
 """Pixels whose row starts are looked up at once; their share of x should stay in the L2 cache."""
@@ -164,22 +176,28 @@ def bind_product(
     b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, rows: int, packing: Packing, epilogue: Epilogue
 ) -> None:
     """Emit the call of conv_pointwise: y (rows, channels) = x (rows, depth) times packed w."""
-    depth, channels, itemsize = packing.run, packing.channels, packing.itemsize
-    copies = depth * itemsize % PAGE == 0 and rows > 1
-    part = depth if depth <= DEPTH_BLOCK and not copies else CHANNEL_BLOCK
+    depth, channels = packing.run, packing.channels
     block = ROWS * _tiles_at_once(rows, packing, b.threads)
-    width = panel_width(channels, itemsize)
-    panels, blocks = -(-channels // width), -(-rows // block)
+    panels, blocks = -(-channels // panel_width(channels, packing.itemsize)), -(-rows // block)
     panel_group = panels if blocks >= TASKS else max(1, panels * blocks // TASKS)
-    slot = ROWS * width + block * (part + lanes(itemsize))
+    part, copies, slot = product_parts(packing, block, rows)
     b.call(
         "conv_pointwise",
         *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y),
         b.scratch(slot * b.threads),
         (rows, depth, channels),
-        (block, panel_group, part, int(copies), slot),
+        (block, panel_group, part, copies, slot),
         *bounds(node, b.dtype),
     )
+
+
+def product_parts(packing: Packing, block: int, rows: int) -> tuple[int, int, int]:
+    """The end of the schedule of conv_pointwise: part of the depth, whether rows are copied, scratch for a thread."""
+    depth, itemsize = packing.run, packing.itemsize
+    copies = depth * itemsize % PAGE == 0 and rows > 1
+    part = depth if depth <= DEPTH_BLOCK and not copies else CHANNEL_BLOCK
+    slot = ROWS * panel_width(packing.channels, itemsize) + block * (part + lanes(itemsize))
+    return part, int(copies), slot
 
 
 def _tiles_at_once(rows: int, packing: Packing, threads: int) -> int:

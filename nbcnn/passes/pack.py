@@ -83,13 +83,17 @@ def pack_weights(graph: Graph, parameters: Mapping[str, Parameter]) -> None:
     unpacked: dict[str, tuple[str, Packing | Factors]] = {}
     for node in graph.nodes:
         slot = WEIGHT_INPUT.get(node.op)
+        wanted: dict[int, Packing | Factors] = {}
+        if node.op == "InvertedResidual":
+            wanted = node.attrs["packings"] = lookup(node).packings(node, values)  # type: ignore[attr-defined]
         if slot is not None or node.op in WEIGHT_GRADS:
             packing: Packing | Factors = lookup(node).packing(node, values)  # type: ignore[attr-defined]
             weight = node.inputs[slot] if slot is not None else node.outputs[0]
             node.attrs |= {"packing": packing, "kernel": values[weight].dims[2:]}
+            wanted = {slot: packing} if slot is not None else {}
         for index, name in enumerate(node.inputs):
-            if index == slot:
-                node.inputs[index] = packer.panels(name, packing)
+            if index in wanted:
+                node.inputs[index] = packer.panels(name, wanted[index])
             elif name in packer.stored and not _updates(node, index):
                 node.inputs[index] = packer.plain(name)
             elif _updates(node, 0) and name in unpacked and packer.stored.get(node.inputs[0]) == unpacked[name][1]:

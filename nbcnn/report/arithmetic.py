@@ -32,10 +32,12 @@ class Work:
 
 @dataclass(frozen=True)
 class _Product:
-    """macs: products, each with its addition. weights: elements of the weight, without the padding of its panels."""
+    """macs: products, each with its addition. weights: elements of the weight, without the padding of its panels, or
+    those of each weight, by name.
+    """
 
     macs: int
-    weights: int
+    weights: int | Mapping[str, int]
 
 
 def multiply_adds(node: Node, values: Values) -> int:
@@ -60,7 +62,9 @@ def work(node: Node, values: Values) -> Work:
 
 def _bytes(value: Value, product: _Product | None) -> int:
     assert value.dtype is not None
-    elements = product.weights if product and value.layout == "packed" else value.size
+    elements = value.size
+    if product and value.layout == "packed":
+        elements = product.weights if isinstance(product.weights, int) else product.weights[value.name]
     return elements * value.dtype.itemsize
 
 
@@ -109,6 +113,12 @@ def _matmul(node: Node, values: Values) -> _Product:
     return _Product(values[node.outputs[0]].size * depth, 0)
 
 
+def _inverted_residual(node: Node, values: Values) -> _Product:
+    packings = node.attrs["packings"]
+    weights = {node.inputs[slot]: p.groups * p.channels * p.taps * p.run for slot, p in packings.items()}
+    return _Product(node.attrs["block"].multiply_adds, weights)
+
+
 PRODUCTS: dict[str, Callable[[Node, Values], _Product]] = {
     "BatchConv": _convolution(-1, 0, ("inputs", 1)),
     "BatchConvInputGrad": _convolution(0, -1, ("inputs", 1)),
@@ -118,6 +128,7 @@ PRODUCTS: dict[str, Callable[[Node, Values], _Product]] = {
     "ConvWeightGrad": _convolution(1, 0, ("outputs", 0)),
     "ConvTranspose": _convolution(0, -1, ("inputs", 1)),
     "PlanesConv": _convolution(-1, 0, ("inputs", 1)),
+    "InvertedResidual": _inverted_residual,
     "Gemm": _gemm,
     "GemmInputGrad": _gemm_grad,
     "GemmWeightGrad": _gemm_grad,
@@ -171,7 +182,7 @@ def _operations(node: Node, values: Values) -> int:
 GROUPS = {
     "convolution": (
         *("Conv", "ConvInputGrad", "ConvWeightGrad"),
-        *("BatchConv", "BatchConvInputGrad", "BatchConvWeightGrad", "PlanesConv"),
+        *("BatchConv", "BatchConvInputGrad", "BatchConvWeightGrad", "PlanesConv", "InvertedResidual"),
     ),
     "transposed convolution": ("ConvTranspose",),
     "matrix product": ("Gemm", "GemmInputGrad", "GemmWeightGrad", "MatMul"),

@@ -18,17 +18,9 @@ from numba.extending import intrinsic
 from nbcnn.kernels.cpu import pixels, simd, tile
 from nbcnn.kernels.cpu.jit import apart, kernel, serial
 from nbcnn.kernels.cpu.simd import emit_fma
-from nbcnn.kernels.cpu.tiling import PANEL_VECS
-from nbcnn.kernels.cpu.width import REGISTERS
+from nbcnn.kernels.cpu.tiling import FAR_LINES, LINES, NEAR_LINES, PANEL_VECS
 
-__all__ = ["LINES", "depthwise_3x3"]
-
-LINES = 4 if REGISTERS == 32 else 2
-"""Lines of a tile: with stride 1, nine weights and three sums a line just fit the registers."""
-NEAR_LINES = LINES + 2
-"""Lines of x that a tile of stride 1 reads ..."""
-FAR_LINES = 2 * LINES + 1
-"""... and one of stride 2."""
+__all__ = ["depthwise_3x3", "slide", "stride"]
 
 
 @intrinsic
@@ -82,7 +74,7 @@ def _finish_part(total, residual, y, outs, at, count, left, low, high):
 
 
 @serial
-def _slide(sums, factors, shift, x, ins, in_w, before, residual, y, outs, place, out_w, pitch, count, left, low, high):
+def slide(sums, factors, shift, x, ins, in_w, before, residual, y, outs, place, out_w, pitch, count, left, low, high):
     """A tile of stride 1. before: columns of padding on the left; count, left: lines and channels that are there."""
     whole = left >= simd.lanes(y)
     plain = (residual.size == 0) & whole & (count >= len(sums))
@@ -105,7 +97,7 @@ def _slide(sums, factors, shift, x, ins, in_w, before, residual, y, outs, place,
 
 
 @serial
-def _stride(sums, factors, shift, x, ins, in_w, before, residual, y, outs, place, out_w, pitch, count, left, low, high):
+def stride(sums, factors, shift, x, ins, in_w, before, residual, y, outs, place, out_w, pitch, count, left, low, high):
     """A tile of stride 2: an output ends in the column of x where the next one begins."""
     whole = left >= simd.lanes(y)
     plain = (residual.size == 0) & whole & (count >= len(sums))
@@ -161,12 +153,12 @@ def _task(task, x, w, bias, residual, y, nothing, places, source, target, before
             start = image * in_h * pitch + c
             place = (image * out_h + h) * out_w * channels + c
             if step == 1:
-                _slide(
+                slide(
                     sums, factors, shift, x, _line_starts(near, top, start, pitch, in_h, hollow), in_w, before[1],
                     residual, y, outs, place, out_w, channels, h1 - h, channels - c, low, high,
                 )  # fmt: skip
             else:
-                _stride(
+                stride(
                     sums, factors, shift, x, _line_starts(far, top, start, pitch, in_h, hollow), in_w, before[1],
                     residual, y, outs, place, out_w, channels, h1 - h, channels - c, low, high,
                 )  # fmt: skip

@@ -43,7 +43,7 @@ def multiply(typingctx, acc, row, x, start, pitch, w, at, width, depth, ahead):
     itemsize = vec.element.bitwidth // 8
 
     def codegen(context, builder, signature, args):
-        sums, _, data, start, pitch, weights, at, width, depth, ahead = args
+        sums, _row, _x, start, pitch, _w, at, width, depth, ahead = args
         pointer = BYTE.as_pointer()
 
         def address(index: int, place):

@@ -16,7 +16,7 @@ from nbcnn.kernels.cpu.jit import apart, inlined, kernel, serial
 from nbcnn.kernels.cpu.tiling import HALF_ROWS, PANEL_VECS, ROWS, SHORT_ROWS
 from nbcnn.kernels.cpu.width import HALVES_PAY
 
-__all__ = ["conv_pointwise"]
+__all__ = ["conv_pointwise", "pointwise_task"]
 
 
 @inlined
@@ -114,7 +114,7 @@ def _pack_rows(x, scratch, at, apart, start, pitch, rows, count, depth):
 
 
 @serial
-def _pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule, low, high):
+def pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule, low, high):
     """A block of rows by a range of panels, a part of the depth after the other."""
     acc, row = tile.zeros(y, ROWS, PANEL_VECS), tile.zeros(y, 1, PANEL_VECS)
     short = tile.zeros(y, SHORT_ROWS, PANEL_VECS)
@@ -212,4 +212,4 @@ def conv_pointwise(x, w, bias, residual, y, scratch, dims, schedule, low, high):
     for index in prange((all_rows + block - 1) // block * ranges):
         task = np.int64(index)
         slot = get_thread_id() * size
-        _pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule, low, high)
+        pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule, low, high)

@@ -15,8 +15,11 @@ from nbcnn.kernels.cpu.width import REGISTERS, WIDTH_BYTES
 __all__ = [
     "CHANNEL_BLOCK",
     "DEPTH_BLOCK",
+    "FAR_LINES",
     "GRAD_ROWS",
     "HALF_ROWS",
+    "LINES",
+    "NEAR_LINES",
     "PACKED_PANELS",
     "PANEL_VECS",
     "ROWS",
@@ -33,6 +36,14 @@ SHORT_ROWS = 8 if REGISTERS == 32 else 4
 """Rows of the tile that ends a product whose rows are few and no multiple of ROWS."""
 HALF_ROWS = ROWS // 2
 """Rows of the tile of half registers that ends a panel of which little is there: three of them in a row."""
+LINES = 4 if REGISTERS == 32 else 2
+"""Lines of a tile of a depthwise 3x3 convolution: with stride 1, nine weights and three sums a line just fit the
+registers.
+"""
+NEAR_LINES = LINES + 2
+"""Lines of x that such a tile of stride 1 reads ..."""
+FAR_LINES = 2 * LINES + 1
+"""... and one of stride 2."""
 CHANNEL_BLOCK = 512
 """Input channels that a product takes at once."""
 DEPTH_BLOCK = 1024
