@@ -73,3 +73,7 @@ CUBIC = 2
 ZEROS = 0
 BORDER = 1
 REFLECTION = 2
+# `norm_lines(kind, ...)` and the other normalizations: what elements are divided by.
+DEVIATION = 0  # the root of the mean squared distance from the mean, which is taken off first
+LENGTH = 1  # the root of the mean, or sum, of squares
+SIZE = 2  # the sum of absolute values

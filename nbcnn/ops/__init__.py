@@ -30,6 +30,7 @@ FAMILIES = (
     "lrn",
     "loss",
     "matmul",
+    "norm",
     "packing",
     "pad",
     "planes",

@@ -13,12 +13,8 @@ from numba import get_thread_id, prange
 from nbcnn.kernels.cpu import simd
 from nbcnn.kernels.cpu.compare import between
 from nbcnn.kernels.cpu.jit import kernel, serial, small_kernel
-from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS, pitch_of
-
-pitch = serial(pitch_of)
-
-RUN = 16
-"""Rows that are added up before their sum is added to the tile's: the root of TILE_ROWS."""
+from nbcnn.kernels.cpu.moments import RUN, add_up, merge_moments, pitch, tile_moments, tile_of, tiles_of
+from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS
 
 __all__ = [
     "batch_norm_apply",
@@ -30,75 +26,7 @@ __all__ = [
 ]
 
 
-@serial
-def _tile(task, dims):
-    """First row and one past the last, first channel and number of channels, and number of the block of rows."""
-    rows, channels = dims
-    blocks = (channels + TILE_CHANNELS - 1) // TILE_CHANNELS
-    first, block = task % blocks * TILE_CHANNELS, task // blocks
-    row = block * TILE_ROWS
-    return row, min(row + TILE_ROWS, rows), first, min(TILE_CHANNELS, channels - first), block
-
-
-@serial
-def _tiles(dims):
-    rows, channels = dims
-    return ((rows + TILE_ROWS - 1) // TILE_ROWS) * ((channels + TILE_CHANNELS - 1) // TILE_CHANNELS)
-
-
 # --- forward ----------------------------------------------------------------------------------------------------------
-
-
-@serial
-def _add_up(sums, at, run, start, count, lanes):
-    """Add a run's sums to the tile's, and begin a new run."""
-    for c in range(0, count, lanes):
-        simd.store(sums, at + c, simd.add(simd.load(sums, at + c), simd.load(run, start + c)))
-    run[start : start + pitch(count)] = 0
-
-
-@serial
-def _tile_moments(task, x, partials, run, slot, dims):
-    """Mean of a tile, and sum of squared deviations from it, by channel, in two passes: it stays in the cache."""
-    row0, row1, first, count, block = _tile(task, dims)
-    mean = block * 2 * pitch(dims[1]) + first
-    square = mean + pitch(dims[1])
-    partials[mean : mean + pitch(count)] = 0
-    partials[square : square + pitch(count)] = 0
-    run[slot : slot + pitch(count)] = 0
-    lanes = simd.lanes(x)
-    for begin in range(row0, row1, RUN):
-        for row in range(begin, min(begin + RUN, row1)):
-            at = row * dims[1] + first
-            for c in range(0, count, lanes):
-                total = simd.add(simd.load(run, slot + c), simd.load_first(x, at + c, count - c))
-                simd.store(run, slot + c, total)
-        _add_up(partials, mean, run, slot, count, lanes)
-    for c in range(count):
-        partials[mean + c] /= row1 - row0
-    for begin in range(row0, row1, RUN):
-        for row in range(begin, min(begin + RUN, row1)):
-            at = row * dims[1] + first
-            for c in range(0, count, lanes):
-                deviation = simd.sub(simd.load_first(x, at + c, count - c), simd.load(partials, mean + c))
-                simd.store(run, slot + c, simd.fma(deviation, deviation, simd.load(run, slot + c)))
-        _add_up(partials, square, run, slot, count, lanes)
-
-
-@serial
-def _merge_moments(c, partials, mean, var, dims):
-    """Tile after tile by the update of Chan, Golub and LeVeque ("Updating Formulae and a Pairwise Algorithm", 1979)."""
-    rows, width = dims[0], pitch(dims[1])
-    total, center, squares = 0, 0.0, 0.0
-    for row in range(0, rows, TILE_ROWS):
-        count = min(TILE_ROWS, rows - row)
-        at = row // TILE_ROWS * 2 * width + c
-        delta = np.float64(partials[at]) - center
-        center += delta * count / (total + count)
-        squares += np.float64(partials[at + width]) + delta * delta * total * count / (total + count)
-        total += count
-    mean[c] = center
-    var[c] = squares / rows
 
 
 @kernel
@@ -108,18 +36,18 @@ def batch_norm_statistics(x, mean, var, partials, run, dims):
     partials: scratch, 2 * pitch_of(channels) for each block of TILE_ROWS rows. run: scratch, TILE_CHANNELS for each
     thread.
     """
-    for index in prange(_tiles(dims)):
+    for index in prange(tiles_of(dims)):
         task = np.int64(index)
         slot = get_thread_id() * TILE_CHANNELS
-        _tile_moments(task, x, partials, run, slot, dims)
+        tile_moments(task, x, partials, run, slot, dims)
     for index in prange(dims[1]):
         c = np.int64(index)
-        _merge_moments(c, partials, mean, var, dims)
+        merge_moments(c, partials, mean, var, dims)
 
 
 @serial
 def _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high):
-    row0, row1, first, count, _block = _tile(task, dims)
+    row0, row1, first, count, _block = tile_of(task, dims)
     for c in range(count):
         gains[slot + c] = scale[first + c] / np.sqrt(var[first + c] + epsilon)
     for row in range(row0, row1):
@@ -140,7 +68,7 @@ def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilo
 
     residual may be empty; y may be x or residual itself. gains: scratch, TILE_CHANNELS for each thread.
     """
-    for index in prange(_tiles(dims)):
+    for index in prange(tiles_of(dims)):
         task = np.int64(index)
         slot = get_thread_id() * TILE_CHANNELS
         _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high)
@@ -160,7 +88,7 @@ def _behind_clamp(dy, y, at, left, deviation, gain, shift, low, high):
 @serial
 def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, work, slot, dims, epsilon, low, high):
     """Of a tile, for each channel: the sums of dz and of dz * (x - mean)."""
-    row0, row1, first, count, block = _tile(task, dims)
+    row0, row1, first, count, block = tile_of(task, dims)
     plain = block * 2 * pitch(dims[1]) + first
     product = plain + pitch(dims[1])
     partials[plain : plain + pitch(count)] = 0
@@ -181,8 +109,8 @@ def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, work, slot, dim
                 dz = _behind_clamp(dy, y, at + c, left, deviation, gain, shift, floor, ceiling)
                 simd.store(work, run + c, simd.add(simd.load(work, run + c), dz))
                 simd.store(work, other + c, simd.fma(dz, deviation, simd.load(work, other + c)))
-        _add_up(partials, plain, work, run, count, lanes)
-        _add_up(partials, product, work, other, count, lanes)
+        add_up(partials, plain, work, run, count, lanes)
+        add_up(partials, product, work, other, count, lanes)
 
 
 @serial
@@ -204,7 +132,7 @@ def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, w
     y: the forward output, or empty where no residual was added: then it is worked out again from x, which is read
     anyway. partials: as in batch_norm_statistics; work: scratch, 3 * TILE_CHANNELS for each thread.
     """
-    for index in prange(_tiles(dims)):
+    for index in prange(tiles_of(dims)):
         task = np.int64(index)
         slot = get_thread_id() * 3 * TILE_CHANNELS
         _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, work, slot, dims, epsilon, low, high)
@@ -233,7 +161,7 @@ def _set_factors(first, count, rows, scale, var, dscale, dbias, factors, slot, e
 def _input_grad_tile(
     task, dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz_out, factors, slot, dims, epsilon, low, high
 ):
-    row0, row1, first, count, _block = _tile(task, dims)
+    row0, row1, first, count, _block = tile_of(task, dims)
     rows, channels = dims
     _set_factors(first, count, rows, scale, var, dscale, dbias, factors, slot, epsilon)
     floor, ceiling = simd.broadcast(x, low), simd.broadcast(x, high)
@@ -261,7 +189,7 @@ def batch_norm_input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, d
     the two means are left out. y: as in batch_norm_sums. dz: where not empty, dy behind the clamp, the residual's
     gradient, is written there. dx or dz may be dy itself. factors: scratch, 3 * TILE_CHANNELS for each thread.
     """
-    for index in prange(_tiles(dims)):
+    for index in prange(tiles_of(dims)):
         task = np.int64(index)
         slot = get_thread_id() * 3 * TILE_CHANNELS
         _input_grad_tile(
