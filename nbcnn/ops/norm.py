@@ -9,7 +9,6 @@ and inverse are those of each (outer, group).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,8 @@ from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS, pitch_of
 from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.elementwise import constants, need_float
-from nbcnn.ops.reduce import Run, reduce_runs, runs
+from nbcnn.ops.norm_form import Form, form_of, form_of_axes, statistics_dims
+from nbcnn.ops.reduce import Run, reduce_runs
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -32,56 +32,6 @@ MVN_EPSILON = 1e-9
 """What MeanVarianceNormalization adds to the standard deviation, opset 13."""
 BLOCK, PARTS = 16384, 64
 """Elements that one task of a sum over lines is worth at least, and the most such tasks."""
-
-
-# --- how x lies -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Form:
-    """x in memory: (outer, rows, groups, width), of which rows and width are brought together. Each element of scale
-    belongs to `repeat` neighbours.
-    """
-
-    outer: int
-    rows: int
-    groups: int
-    width: int
-    repeat: int = 1
-
-    @property
-    def in_lines(self) -> bool:
-        return self.rows == 1
-
-    @property
-    def line_dims(self) -> tuple[int, int, int, int]:
-        return self.outer * self.groups, self.width, self.groups, self.repeat
-
-    @property
-    def column_dims(self) -> tuple[int, int, int, int]:
-        return self.outer, self.rows, self.groups * self.width, self.width
-
-
-def _form(x: Value, attrs: dict[str, Any]) -> Form | None:
-    """None where axes that are brought together and others change places too often."""
-    if "groups" not in attrs:
-        return _form_of_axes(x, attrs["axes"])
-    batch, channels, groups, pixels = x.dims[0], x.dims[1], attrs["groups"], prod(x.dims[2:])
-    if x.layout == "last":
-        return Form(batch, pixels, groups, channels // groups)
-    return Form(batch, 1, groups, channels // groups * pixels, pixels)
-
-
-def _form_of_axes(x: Value, axes: Sequence[int]) -> Form | None:
-    found = [(run.size, run.reduced) for run in runs(x, axes)]
-    if not found or found[0][1]:
-        found.insert(0, (1, False))
-    if not found[-1][1]:
-        found.append((1, True))
-    sizes = [size for size, _ in found]
-    if len(sizes) == 2:
-        return Form(sizes[0], 1, 1, sizes[1])
-    return Form(sizes[0], sizes[1], sizes[2], sizes[3]) if len(sizes) == 4 else None
 
 
 # --- operators --------------------------------------------------------------------------------------------------------
@@ -101,7 +51,7 @@ class _Normalization(Op):
         kind = need_float(node, x)
         if node.op in ("Transpose", "Mul", "Add"):  # the last step of several
             return [(kind, tuple(x.dims[axis] for axis in node.attrs.get("perm", range(len(x.dims)))))]
-        return [(kind, x.dims), *[(kind, _statistics_dims(node.attrs, x.dims))] * 2]
+        return [(kind, x.dims), *[(kind, statistics_dims(node.attrs, x.dims))] * 2]
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         found: list[str | None] = [None] * len(node.inputs)
@@ -122,7 +72,7 @@ class _Normalization(Op):
         x, y = b.value(node.inputs[0]), node.outputs[0]
         if not x.size:
             return
-        form = _form(x, node.attrs)
+        form = form_of(x, node.attrs)
         assert form is not None
         b.in_place(y, x.name)
         scale, bias = (b.optional(node.input(i)) for i in (1, 2))
@@ -162,15 +112,8 @@ def _partials(b: Binder, form: Form) -> Buffer:
 def _settings(node: Node, x: Value) -> tuple[float, float, float]:
     """What norm_lines.py calls so."""
     attrs = node.attrs
-    count = x.size // max(prod(_statistics_dims(attrs, x.dims)), 1) if attrs["mean"] else 1
+    count = x.size // max(prod(statistics_dims(attrs, x.dims)), 1) if attrs["mean"] else 1
     return float(count), attrs["inside"], attrs["outside"]
-
-
-def _statistics_dims(attrs: dict[str, Any], dims: Sequence[int]) -> tuple[int, ...]:
-    """The shape of mean and inverse: the input's with ones for what was brought together, or (N, groups)."""
-    if "groups" in attrs:
-        return dims[0], attrs["groups"]
-    return tuple(1 if axis in attrs["axes"] else n for axis, n in enumerate(dims))
 
 
 # --- what the opsets say ----------------------------------------------------------------------------------------------
@@ -291,7 +234,7 @@ def _apply_apart(node: Node, facts: Facts, dims: tuple[int, ...]) -> None:
     value = facts.value(node, 0)
     bare = graph.new_value(f"{y}.normalized", value.dtype, dims)
     for name in node.outputs[1:]:
-        graph.values[name] = Value(name, value.dtype, _statistics_dims(node.attrs, dims))
+        graph.values[name] = Value(name, value.dtype, statistics_dims(node.attrs, dims))
     graph.nodes.append(Node(node.op, [x], [bare, *node.outputs[1:]], node.attrs, name=node.name))
     steps = [("Mul", scale), *(("Add", name) for name in bias if name)]
     for op, name in steps[:-1]:
@@ -326,7 +269,7 @@ class MeanVarianceNormalization(_Normalization):
         x = facts.value(node, 0)
         axes = tuple(sorted({axis_of(node, int(a), len(x.dims)) for a in node.attrs.get("axes", (0, 2, 3))}))
         node.attrs = _attributes(opcodes.DEVIATION, outside=MVN_EPSILON, axes=axes)
-        if any(_form_of_axes(Value("", x.dtype, x.dims, layout), axes) is None for layout in ("plain", "last")):
+        if any(form_of_axes(Value("", x.dtype, x.dims, layout), axes) is None for layout in ("plain", "last")):
             _transpose(node, facts)
         else:
             _name_statistics(node, facts)
@@ -342,7 +285,7 @@ def _transpose(node: Node, facts: Facts) -> None:
     made = Node(node.op, [turned], [facts.graph.new_value(f"{y}.turned", x.dtype, dims)], attrs, name=node.name)
     _name_statistics(made, facts)
     for name in made.outputs[1:]:
-        facts.graph.values[name] = Value(name, x.dtype, _statistics_dims(attrs, dims))
+        facts.graph.values[name] = Value(name, x.dtype, statistics_dims(attrs, dims))
     facts.graph.nodes.append(made)
     back = tuple(perm.index(axis) for axis in range(len(perm)))
     node.op, node.inputs, node.attrs = "Transpose", made.outputs[:1], {"perm": back}
@@ -375,7 +318,7 @@ class NormalizationGrad(Op):
     activations = (0, 1)
 
     def bind(self, node: Node, b: Binder) -> None:
-        form = _form(b.value(node.inputs[1]), node.attrs)
+        form = form_of(b.value(node.inputs[1]), node.attrs)
         assert form is not None
         if form.in_lines:
             self._bind_lines(node, b, form)
