@@ -75,8 +75,8 @@ def rows(newest: int) -> list[Row]:
     found = []
     for name, op in sorted(REGISTRY.items()):
         if onnx.defs.has(name):
-            kernel = type(op).bind is not Op.bind
-            gradient = "yes" if type(op).grad is not Op.grad else "no" if kernel else "-"
+            kernel = type(op).bind is not Op.bind or op.rewritten
+            gradient = "yes" if type(op).grad is not Op.grad or op.rewritten else "no" if kernel else "-"
             found.append(
                 (name, versions(name, op.since, newest), "yes" if kernel else "known", gradient, NOTES.get(name, ""))
             )

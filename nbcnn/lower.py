@@ -13,6 +13,7 @@ from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
 from nbcnn.passes.blocks import fuse_blocks
 from nbcnn.passes.chains import fuse_chains
 from nbcnn.passes.decompose import decompose
+from nbcnn.passes.einsum import expand_einsum
 from nbcnn.passes.eliminate import eliminate
 from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
 from nbcnn.passes.integer import integer_products
@@ -41,6 +42,7 @@ def lower_for_inference(
     are values that it may rest on.
     """
     graph = specialize(source, feeds, dtype, outputs, known=known)
+    expand_einsum(graph)
     decompose(graph)
     eliminate(graph)
     absorb_affine(graph)
@@ -62,6 +64,7 @@ def lower_for_inference(
 def lower_for_training(source: Graph, feeds: Feeds, dtype: np.dtype, outputs: Iterable[str], mode: Mode) -> Graph:
     """The forward graph of a training step; the loss, the gradients and the updates are added to it by the trainer."""
     graph = specialize(source, feeds, dtype, outputs, mode)
+    expand_einsum(graph)
     decompose(graph)
     eliminate(graph)
     pool_before_activation(graph)

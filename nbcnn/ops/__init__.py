@@ -18,6 +18,7 @@ FAMILIES = (
     "conv_transpose",
     "deform_conv",
     "dropout",
+    "einsum",
     "elementwise",
     "expand",
     "gemm",

@@ -89,6 +89,7 @@ class Op:
     needs ONNX order. activations: indices of the inputs that the layout is about (None: all).
     since: the first opset whose definition is understood.
     trainable: indices of inputs that hold weights, which are trained by default.
+    rewritten: a pass makes other operators of it, which have the kernels and the gradients.
     """
 
     layout = "any"
@@ -96,6 +97,7 @@ class Op:
     since = 7
     trainable: tuple[int, ...] = ()
     differentiable = True
+    rewritten = False
 
     def normalize(self, node: Node, facts: Facts) -> None:
         """Rewrite attributes and inputs to the form that the other methods expect, whatever the opset."""

@@ -1,4 +1,4 @@
-"""Gemm (ONNX opsets 7, 9, 11, 13) and its gradients: a 1x1 convolution whose pixels are the rows of A."""
+"""Gemm (ONNX opsets 1, 6, 7, 9, 11, 13) and its gradients: a 1x1 convolution whose pixels are the rows of A."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def bind_product(
     node: Node, b: Binder, a: str, w: str, y: str, rows: int, packing: Packing, epilogue: Epilogue
 ) -> None:
     """y (rows, channels) = a (rows, depth) times packed w, plus bias and residual, clamped."""
+    if not rows:
+        return
     depth = packing.depth
     gather = Gather(rows, (1,), (1,), depth, (1,), (1,), packing.channels, (0,), (1,), [((0,), 0)])
     gather.bind(b, node, b.buffer(a), b.buffer(w), b.buffer(y), packing, epilogue)
@@ -38,6 +40,7 @@ class Gemm(Op):
 
     layout = "plain"
     activations = (0, 3)
+    since = 1
     trainable = (1, 2)
 
     def normalize(self, node: Node, facts: Facts) -> None:
@@ -63,6 +66,9 @@ class Gemm(Op):
             "beta": float(node.attrs.get("beta", 1.0)),
             "channel_axis": 0 if trans_b else 1,
         }
+        assert a.dtype is not None
+        if a.dtype.kind != "f":
+            node.op = "IntegerProduct"
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         a, w = inputs[0], inputs[1]

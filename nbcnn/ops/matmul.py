@@ -16,7 +16,6 @@ from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.graph import Node, Value
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.broadcast import aligned_strides
-from nbcnn.ops.elementwise import need_float
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -51,14 +50,18 @@ class MatMul(Op):
     trainable = (0, 1)
 
     def normalize(self, node: Node, facts: Facts) -> None:
-        product_shape(node, facts.value(node, 0).dims, facts.value(node, 1).dims)
+        a, b = facts.value(node, 0), facts.value(node, 1)
+        product_shape(node, a.dims, b.dims)
         node.attrs = {}
+        assert a.dtype is not None
+        if a.dtype.kind != "f":
+            node.op = "IntegerProduct"
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         a, b = inputs
         assert a and b
-        need_float(node, b, 1)
-        return [(need_float(node, a), product_shape(node, a.dims, b.dims))]
+        assert a.dtype is not None
+        return [(a.dtype, product_shape(node, a.dims, b.dims))]
 
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
@@ -97,6 +100,35 @@ class MatMul(Op):
             steps[-2:],
             others[-2:],
         )
+
+
+@register("IntegerProduct")
+class IntegerProduct(Op):
+    """MatMul and Gemm of integers, by NumPy. Attributes: none, or the normalized ones of Gemm."""
+
+    layout = "plain"
+    differentiable = False
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        a, b = inputs[:2]
+        assert a and b and a.dtype is not None
+        left = a.dims[::-1] if node.attrs.get("transA") else a.dims
+        right = b.dims[::-1] if node.attrs.get("transB") else b.dims
+        return [(a.dtype, product_shape(node, left, right))]
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        a, b, c = [*arrays, None][:3]
+        if a is None or b is None or (node.input(2) and c is None):
+            return None
+        left, right = (x.T if node.attrs.get(swap) else x for x, swap in ((a, "transA"), (b, "transB")))
+        y = left @ right
+        if node.attrs.get("alpha", 1.0) != 1:
+            y = y * node.attrs["alpha"]
+        if c is not None and node.attrs["beta"]:
+            y = y + (c if node.attrs["beta"] == 1 else c * node.attrs["beta"])
+        return [y.astype(a.dtype)]
 
 
 def _steps(x: Value, rank: int, swapped: bool | None) -> tuple[int, ...]:

@@ -10,14 +10,11 @@ coordinates; 6. DeformConv is a pointwise Conv of what its taps meet, whose weig
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import prod
-from typing import Any
-
-import numpy as np
 
 from nbcnn.graph import Graph, Node
 from nbcnn.ops.conv import is_depthwise
+from nbcnn.passes.writer import Writer
 
 __all__ = ["decompose"]
 
@@ -25,45 +22,8 @@ GEMM = {"transA": False, "transB": False, "alpha": 1.0, "beta": 1.0, "channel_ax
 """The normalized attributes of a plain product."""
 
 
-class _Writer:
-    """Collects the rewritten nodes."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.nodes: list[Node] = []
-
-    def dims(self, name: str) -> tuple[int, ...]:
-        return self.graph.values[name].dims
-
-    def node(
-        self, op: str, inputs: list[str], shape: Iterable[int], of: Node, attrs: dict[str, Any], output: str = ""
-    ) -> str:
-        """Add a node that stands for a part of node `of`; returns its output, a new value unless it is named."""
-        if not output:
-            output = self.graph.new_value(f"{of.outputs[0]}.{op}", self.graph.values[inputs[0]].dtype, shape)
-        self.nodes.append(Node(op, inputs, [output], attrs, name=of.name))
-        return output
-
-    def reshape(self, x: str, shape: tuple[int, ...], of: Node, output: str = "") -> str:
-        if self.dims(x) == shape and not output:
-            return x
-        return self.node("Reshape", [x], shape, of, {"shape": shape}, output)
-
-    def constant(self, array: np.ndarray, like: str, of: Node) -> str:
-        """A constant of the element type of a value."""
-        dtype = self.graph.values[like].dtype
-        name = self.graph.new_value(f"{of.outputs[0]}.constant", dtype, array.shape)
-        self.graph.initializers[name] = array.astype(dtype)
-        return name
-
-    def scale(self, x: str, factor: float, of: Node) -> str:
-        if factor == 1:
-            return x
-        return self.node("Mul", [x, self.constant(np.array(factor), x, of)], self.dims(x), of, {})
-
-
 def decompose(graph: Graph) -> None:
-    writer = _Writer(graph)
+    writer = Writer(graph)
     for node in graph.nodes:
         if node.op == "MatMul":
             _rewrite_matmul(node, writer)
@@ -79,7 +39,7 @@ def decompose(graph: Graph) -> None:
     _absorb_biases(graph)
 
 
-def _rewrite_matmul(node: Node, writer: _Writer) -> None:
+def _rewrite_matmul(node: Node, writer: Writer) -> None:
     """Rule 1."""
     a, b = node.inputs
     (y,) = node.outputs
@@ -103,7 +63,7 @@ def _rewrite_matmul(node: Node, writer: _Writer) -> None:
         writer.nodes.append(node)
 
 
-def _rewrite_gemm(node: Node, writer: _Writer) -> None:
+def _rewrite_gemm(node: Node, writer: Writer) -> None:
     """Rules 2 and 3."""
     attrs = node.attrs
     a, b = node.inputs[:2]
@@ -129,7 +89,7 @@ def _rewrite_gemm(node: Node, writer: _Writer) -> None:
         writer.nodes.append(node)
 
 
-def _rewrite_affine_grid(node: Node, writer: _Writer) -> None:
+def _rewrite_affine_grid(node: Node, writer: Writer) -> None:
     """Rule 5: theta (N * rank, rank + 1) times the points (rank + 1, D1 * ...), turned round."""
     (theta,), (y,) = node.inputs, node.outputs
     images, rank, depth = writer.dims(theta)
@@ -142,7 +102,7 @@ def _rewrite_affine_grid(node: Node, writer: _Writer) -> None:
     writer.reshape(turned, writer.dims(y), node, output=y)
 
 
-def _rewrite_deform_conv(node: Node, writer: _Writer) -> None:
+def _rewrite_deform_conv(node: Node, writer: Writer) -> None:
     """Rule 6."""
     x, w, offset = node.inputs[:3]
     (channels, depth, *kernel), win, group = writer.dims(w), node.attrs["window"], node.attrs["group"]

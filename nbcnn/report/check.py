@@ -142,6 +142,8 @@ def _check_training(model: Model, feeds: Feeds, report: CheckReport, answers: di
 def _gradient_problem(node: Node, graph: Graph, depends: set[str]) -> str:
     values = [graph.values[name] if name else None for name in node.outputs]
     dys = [graph.new_value(f"{v.name}.grad", v.dtype, v.dims, v.layout) if v else None for v in values]
+    if lookup(node).rewritten:
+        return ""
     try:
         lookup(node).grad(node, Backward(graph), dys, [name in depends for name in node.inputs])
     except NbcnnError as error:

@@ -159,3 +159,25 @@ def test_absorbed_bias_is_trained() -> None:
     _, (db, dw) = case.run_training([dy], wanted=(7, 1))
     close(db, dy.sum(axis=(0, 1), dtype=np.float64).reshape(1, 1, 5), np.float32)
     close(dw, reference.matmul_backward(dy, data, weight)[1], np.float32)
+
+
+def test_integers_that_are_fed() -> None:
+    rng = np.random.default_rng(4)
+    for left, right in (((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((3,), (2, 3, 4)), ((2, 1, 2, 3), (4, 3, 2))):
+        a, b = rng.integers(-9, 9, left).astype(np.int32), rng.integers(-9, 9, right).astype(np.int32)
+        (y,) = Case("MatMul", [a, b]).run()
+        assert y.dtype == np.int32
+        np.testing.assert_array_equal(y, a @ b)
+    a, b, c = (rng.integers(-9, 9, shape) for shape in ((3, 2), (4, 3), (1, 4)))
+    attrs = {"transA": 1, "transB": 1, "alpha": 2.0, "beta": 3.0}
+    np.testing.assert_array_equal(Case("Gemm", [a, b, c], attrs).run()[0], 2 * (a.T @ b.T) + 3 * c)
+
+
+@pytest.mark.parametrize(("rows", "depth", "columns"), [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
+def test_nothing(rows: int, depth: int, columns: int) -> None:
+    a, b = np.ones((rows, depth), np.float32), np.ones((depth, columns), np.float32)
+    np.testing.assert_array_equal(Case("MatMul", [a, b]).run()[0], a @ b)
+    stack = np.ones((2, depth, columns), np.float32)
+    np.testing.assert_array_equal(Case("MatMul", [a, stack]).run()[0], a @ stack)
+    c = np.ones(columns, np.float32)
+    np.testing.assert_array_equal(Case("Gemm", [a, b, c]).run()[0], a @ b + c)
