@@ -5,12 +5,15 @@ many rows as there are; 2. Gemm with transA multiplies the output of a Transpose
 C; 3. Gemm whose C is no vector (N): one of N elements is reshaped, any other is added by a node of its own; 4. an Add
 of a constant for each output channel, after a Conv, ConvTranspose or Gemm without a bias, becomes the bias. That
 constant stays tied to the weight that it rests on, so that it is trained; 5. AffineGrid is a product with the points'
-coordinates; 6. DeformConv is a pointwise Conv of what its taps meet, whose weights count taps before channels.
+coordinates; 6. DeformConv is a pointwise Conv of what its taps meet, whose weights count taps before channels; 7. a
+product with nothing to add up is its C, or 0, repeated.
 """
 
 from __future__ import annotations
 
 from math import prod
+
+import numpy as np
 
 from nbcnn.graph import Graph, Node
 from nbcnn.ops.conv import is_depthwise
@@ -36,6 +39,7 @@ def decompose(graph: Graph) -> None:
         else:
             writer.nodes.append(node)
     graph.nodes = writer.nodes
+    _replace_empty_products(writer)
     _absorb_biases(graph)
 
 
@@ -87,6 +91,14 @@ def _rewrite_gemm(node: Node, writer: Writer) -> None:
         writer.node("Add", [node.outputs[0], c], shape, node, {}, output=y)
     else:
         writer.nodes.append(node)
+
+
+def _replace_empty_products(writer: Writer) -> None:
+    """Rule 7."""
+    for node in writer.nodes:
+        if node.op == "Gemm" and writer.dims(node.inputs[0])[1] == 0:
+            added = node.input(2) or writer.constant(np.zeros(()), node.inputs[0], node)
+            node.op, node.inputs, node.attrs = "Expand", [added], {"shape": writer.dims(node.outputs[0])}
 
 
 def _rewrite_affine_grid(node: Node, writer: Writer) -> None:

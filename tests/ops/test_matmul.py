@@ -179,5 +179,5 @@ def test_nothing(rows: int, depth: int, columns: int) -> None:
     np.testing.assert_array_equal(Case("MatMul", [a, b]).run()[0], a @ b)
     stack = np.ones((2, depth, columns), np.float32)
     np.testing.assert_array_equal(Case("MatMul", [a, stack]).run()[0], a @ stack)
-    c = np.ones(columns, np.float32)
-    np.testing.assert_array_equal(Case("Gemm", [a, b, c]).run()[0], a @ b + c)
+    for c in (np.ones(columns, np.float32), np.ones((rows, 1), np.float32)):
+        np.testing.assert_array_equal(Case("Gemm", [a, b, c]).run()[0], a @ b + c)
