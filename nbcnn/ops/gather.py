@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -18,6 +19,7 @@ from nbcnn.kernels.cpu.tiling import (
     PACKED_PANELS,
     PANEL_VECS,
     ROWS,
+    SHORT_ROWS,
     lanes,
     panel_width,
 )
@@ -52,6 +54,8 @@ LARGE_WEIGHTS = 8 << 20
 """Bytes of weights from which on as many tiles of rows as can be are multiplied by a panel before the next one."""
 PRODUCT_TILES = 8
 """Tiles in a block of rows of a product at the most."""
+MANY_TILES = 64
+"""Tiles of rows from which on threads get equal shares of them, all panels in a task."""
 BLOCK_COST = 0.1
 """What a block of rows costs beside its tiles, in tiles."""
 
@@ -177,9 +181,8 @@ def bind_product(
 ) -> None:
     """Emit the call of conv_pointwise: y (rows, channels) = x (rows, depth) times packed w."""
     depth, channels = packing.run, packing.channels
-    block = ROWS * _tiles_at_once(rows, packing, b.threads)
-    panels, blocks = -(-channels // panel_width(channels, packing.itemsize)), -(-rows // block)
-    panel_group = panels if blocks >= TASKS else max(1, panels * blocks // TASKS)
+    tiles, panel_group = _shares(rows, packing, b.threads)
+    block = ROWS * tiles
     part, copies, slot = product_parts(packing, block, rows)
     b.call(
         "conv_pointwise",
@@ -200,14 +203,34 @@ def product_parts(packing: Packing, block: int, rows: int) -> tuple[int, int, in
     return part, int(copies), slot
 
 
-def _tiles_at_once(rows: int, packing: Packing, threads: int) -> int:
-    """Tiles of rows that are multiplied by a panel before the next one. Results do not depend on it."""
-    count = -(-rows // ROWS)
-    if packing.size * packing.itemsize > LARGE_WEIGHTS:
-        return min(PRODUCT_TILES, count)
+def _shares(rows: int, packing: Packing, threads: int) -> tuple[int, int]:
+    """Tiles of rows that are multiplied by a panel before the next one, and panels in a task, for the least time of
+    the thread that has most to do. Results do not depend on them.
+    """
+    count, panels = -(-rows // ROWS), -(-packing.channels // panel_width(packing.channels, packing.itemsize))
     row_bytes = (packing.run + packing.channels) * packing.itemsize
-    most = min(PRODUCT_TILES, count // TASKS, L2_SHARE // (ROWS * row_bytes))
-    return min(range(1, max(most, 1) + 1), key=lambda tiles: -(-count // (tiles * threads)) * (tiles + BLOCK_COST))
+    most = max(1, min(PRODUCT_TILES, count, L2_SHARE // (ROWS * row_bytes)))
+    if packing.size * packing.itemsize > LARGE_WEIGHTS:
+        tiles = min(PRODUCT_TILES, count)
+        blocks = -(-count // tiles)
+        return tiles, panels if blocks >= TASKS else max(1, panels * blocks // TASKS)
+    if count >= MANY_TILES:
+        return min(range(1, most + 1), key=lambda tiles: -(-count // (tiles * threads)) * (tiles + BLOCK_COST)), panels
+    groups = sorted({-(-panels // ranges) for ranges in range(1, min(panels, TASKS) + 1)}, reverse=True)
+    choices = [(tiles, group) for tiles in range(most, 0, -1) for group in groups]
+    return min(choices, key=lambda choice: _longest(rows, panels, choice, threads))
+
+
+def _longest(rows: int, panels: int, choice: tuple[int, int], threads: int) -> float:
+    """The time of the thread that has most to do, in tiles by one panel; choice: see _shares."""
+    tiles, group = choice
+    count = -(-rows // ROWS)
+    blocks = [float(min(tiles, count - first)) for first in range(0, count, tiles)]
+    if 0 < rows % ROWS <= SHORT_ROWS:
+        blocks[-1] -= 1 - SHORT_ROWS / ROWS
+    tasks = [size * min(group, panels - first) + BLOCK_COST for first in range(0, panels, group) for size in blocks]
+    ends = [round(len(tasks) * share / threads) for share in range(threads + 1)]
+    return max(sum(tasks[begin:end]) for begin, end in pairwise(ends))
 
 
 def weight_grad(

@@ -124,9 +124,11 @@ def pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule,
     width = lanes if channels <= lanes else PANEL_VECS * lanes
     panels = (channels + width - 1) // width
     ranges = (panels + panel_group - 1) // panel_group
-    panel0 = task % ranges * panel_group
+    # One range of panels after the other: each thread reads its own part of the weights.
+    blocks = (all_rows + block - 1) // block
+    panel0 = task // blocks * panel_group
     panel1 = min(panel0 + panel_group, panels)
-    first = task // ranges * block
+    first = task % blocks * block
     rows = min(block, all_rows - first)
     tiles = (rows + ROWS - 1) // ROWS
     packed, pitch_packed = slot + ROWS * width, part + lanes
