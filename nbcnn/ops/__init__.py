@@ -12,6 +12,7 @@ FAMILIES = (
     "arithmetic",
     "batch_lanes",
     "batch_norm",
+    "col2im",
     "concat",
     "constant",
     "conv",
@@ -43,6 +44,7 @@ FAMILIES = (
     "requantize",
     "reshape",
     "resize",
+    "roi",
     "sample",
     "select",
     "slice",
@@ -50,6 +52,7 @@ FAMILIES = (
     "sparse",
     "take",
     "transpose",
+    "unpool",
     "update",
     "winograd",
 )

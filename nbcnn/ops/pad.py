@@ -1,4 +1,4 @@
-"""Pad: a border of a constant, or of what is there (reflect, edge, wrap), along any axes; negative pads crop."""
+"""Pad and CenterCropPad: a border of a constant, or of what is there (reflect, edge, wrap); negative pads crop."""
 
 from __future__ import annotations
 
@@ -80,6 +80,32 @@ class Pad(Op):
     def bind(self, node: Node, b: Binder) -> None:
         x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
         _move(b, x, y, node.attrs["begins"], node.attrs["value"])
+
+
+@register("CenterCropPad")
+class CenterCropPad(Pad):
+    """ONNX opset 18. Input 1: the new size of `axes` (default: all); what is missing is zero, the odd one at the end.
+
+    Becomes Pad.
+    """
+
+    since = 18
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        x = facts.value(node, 0)
+        rank = len(x.dims)
+        sizes = facts.ints(node, 1, "shape", "the shape") or []
+        axes = [axis_of(node, int(axis), rank) for axis in node.attrs.get("axes", range(rank))]
+        if len(sizes) != len(axes) or min(sizes, default=0) < 0:
+            raise ModelError(f"{node.label}: shape {sizes} does not fit axes {axes} of {x.dims}")
+        shape, begins = list(x.dims), [0] * rank
+        for axis, size in zip(axes, sizes, strict=True):
+            missing = size - x.dims[axis]
+            begins[axis] = missing // 2 if missing > 0 else -(-missing // 2)
+            shape[axis] = size
+        node.op = "Pad" if tuple(shape) != x.dims else "Identity"
+        node.inputs = node.inputs[:1]
+        node.attrs = {"begins": tuple(begins), "shape": tuple(shape), "value": 0.0}
 
 
 def _sources(node: Node, mode: str, n: int, places: np.ndarray) -> np.ndarray:

@@ -1,10 +1,14 @@
 """Pad in every mode and opset."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import reference
 from channels_last import ChannelsLast
 from harness import Case
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
 
 from nbcnn.errors import ModelError, UnsupportedError
 
@@ -78,3 +82,16 @@ def test_what_cannot_be_padded() -> None:
         Case("Pad", [x, np.array([1, 1, 1, 1])], {"mode": "mirror"}, weights=(1,)).run()
     with pytest.raises(ModelError, match="nothing to fill the border"):
         Case("Pad", [x[:0], np.array([1, 0, 1, 0])], {"mode": "edge"}, weights=(1,)).run()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+@pytest.mark.parametrize(
+    ("shape", "attrs"),
+    [([3, 8, 2], {}), ([4, 5, 6], {}), ([2, 7], {"axes": [-1, 0]}), ([9], {"axes": [1]}), ([0, 1, 11], {})],
+)
+def test_center_crop_pad(shape: list[int], attrs: dict[str, Any], dtype: Any) -> None:
+    x = np.arange(120).reshape(4, 5, 6).astype(dtype)
+    node = helper.make_node("CenterCropPad", ["x", "s"], ["y"], **attrs)
+    want = ReferenceEvaluator(node).run(None, {"x": x, "s": np.array(shape)})[0]
+    (y,) = Case("CenterCropPad", [x, np.array(shape)], attrs, weights=(1,), opset=18).run()
+    np.testing.assert_array_equal(y, want)
