@@ -28,9 +28,9 @@ Dim = int | str | None
 """One dimension: a number, a symbol such as "N", or None when nothing is known."""
 
 
-def is_float(dtype: np.dtype) -> bool:
-    """float16, bfloat16, float32 or float64; an 8-bit float is a number to be dequantized."""
-    return (dtype.kind == "f" and dtype.itemsize > 1) or dtype.name == "bfloat16"
+def is_float(dtype: np.dtype | None) -> bool:
+    """float16, bfloat16, float32 or float64: an 8-bit float is a number to be dequantized."""
+    return dtype is not None and ((dtype.kind == "f" and dtype.itemsize > 1) or dtype.name == "bfloat16")
 
 
 @dataclass(eq=False)

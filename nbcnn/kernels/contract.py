@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["KERNELS"]
 
 KERNELS: dict[str, str] = {
+    "accumulate": "cumulative",
     "adam_update": "update",
     "arg_extreme": "ranking",
     "arithmetic": "arithmetic",
@@ -25,8 +26,10 @@ KERNELS: dict[str, str] = {
     "blend": "blend",
     "blend_input_grad": "blend",
     "blend_products": "blend",
+    "choose": "where",
     "class_loss": "loss",
     "columns_to_pictures": "col2im",
+    "compare": "logic",
     "conv_gather": "conv",
     "conv_pointwise": "pointwise",
     "conv_weight_grad": "conv_grad",
@@ -80,6 +83,7 @@ KERNELS: dict[str, str] = {
     "roi_align": "roi",
     "roi_align_grad": "roi",
     "roi_pool": "roi",
+    "round_floats": "cast",
     "running_average": "batch_norm",
     "sampling_grad": "sample",
     "sampling_taps": "sample",

@@ -47,7 +47,13 @@ POW_EXPONENT_GRAD = 9  # by b: a ** b log(a), 0 where a is 0 and b is not negati
 PRELU = 10  # a where a > 0, else b a
 PRELU_GRAD = 11  # its derivative by a: 1 where a > 0, else b
 PRELU_SLOPE_GRAD = 12  # its derivative by the slope, times b = dy: 0 where a > 0, else a b
+FMOD = 13  # what is left of a when b was taken from it as often as can be; the sign of a
+MOD = 14  # the same, plus b where the signs of that and of b differ
 REVERSED = 16  # added to a code: b op a
+
+# `compare(code, a, b, y, ...)`, beside EQUAL above: booleans.
+GREATER = 8
+GREATER_EQUAL = 9
 
 # `reduce_rows(code, ...)`, beside MAX and MIN above.
 SUM = ADD

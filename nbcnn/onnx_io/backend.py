@@ -45,7 +45,8 @@ class Backend(base.Backend):
 
         if not cls.supports_device(device):
             raise ValueError(f"device {device!r}: this backend computes on 'CPU'")
-        wide = any(value.type.tensor_type.elem_type == TensorProto.DOUBLE for value in model.graph.input)
+        ports = (*model.graph.input, *model.graph.output)
+        wide = any(value.type.tensor_type.elem_type == TensorProto.DOUBLE for value in ports)
         return Prepared(load(model, dtype="float64" if wide else "float32"))
 
     @classmethod

@@ -1,12 +1,13 @@
-"""Operators that broadcast: Add, Sub, Mul, Div, Pow, and of any number of inputs Sum, Max, Min; with their gradients.
+"""Operators that broadcast: Add, Sub, Mul, Div, Mod, Pow, and of any number of inputs Sum, Mean, Max, Min; with their
+gradients.
 
 Operands of one shape, one repeated along all but the last axis in memory (a value for each channel) and single numbers
-have fast paths in the kernel. Integers are known when the plan is made (shape arithmetic), or not computed with at all.
+have fast paths in the kernel. Integers are left to NumPy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from math import inf
 from typing import TYPE_CHECKING
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbcnn.binder import Binder
-from nbcnn.errors import ModelError, UnsupportedError
-from nbcnn.graph import Node, Value
+from nbcnn.errors import ModelError
+from nbcnn.graph import Node, Value, is_float
 from nbcnn.kernels import opcodes
+from nbcnn.ops import whole_numbers
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.broadcast import aligned_strides, combine
-from nbcnn.ops.elementwise import need_float
+from nbcnn.ops.cast import cast_attributes
+from nbcnn.ops.legacy import align_operands
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -30,7 +33,9 @@ CODES = {
     "Mul": opcodes.MUL,
     "Div": opcodes.DIV,
     "Pow": opcodes.POW,
+    "Mod": opcodes.MOD,
     "Sum": opcodes.ADD,
+    "Mean": opcodes.ADD,
     "Max": opcodes.MAX,
     "Min": opcodes.MIN,
     "Equals": opcodes.EQUAL,
@@ -39,51 +44,52 @@ CODES = {
 }
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """As ONNX Div: integers are truncated toward zero."""
-    if a.dtype.kind == "f":
-        return a / b
-    if not b.all():
-        raise ModelError("an integer is divided by zero")
-    return np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))
-
-
-FOLDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+FOLDS: dict[str, whole_numbers.Fold] = {
     "Add": np.add,
     "Sub": np.subtract,
     "Mul": np.multiply,
-    "Div": _divide,
-    "Pow": lambda a, b: np.power(a, b).astype(a.dtype),
+    "Div": whole_numbers.divide,
+    "Pow": whole_numbers.power,
+    "Mod": whole_numbers.modulo,
     "Sum": np.add,
+    "Mean": np.add,
     "Max": np.maximum,
     "Min": np.minimum,
 }
+BROADCAST_EARLY = ("Add", "Sub", "Mul", "Div", "Pow")
+"""The operators that broadcast before opset 8, each in its own way."""
 
 
 @register(*CODES)
 class Arithmetic(Op):
-    """ONNX: Add, Sub, Mul, Div 7, 13, 14; Pow 7, 12, 13, 15; Sum 6, 8, 13; Max, Min 6, 8, 12, 13. The last three of
-    CODES are gradients'.
+    """ONNX: Add, Sub, Mul, Div 1, 6, 7, 13, 14; Pow 1, 7, 12, 13, 15; Mod 10, 13; Sum, Mean 1, 6, 8, 13; Max, Min 1, 6,
+    8, 12, 13. The last three of CODES are gradients'. Normalized: attribute fmod (Mod).
 
     Add of two equal shapes may have attributes low and high: a clamp that the fuse pass has put there.
     """
 
-    since = 6
+    since = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         if not node.inputs or not all(node.inputs):
             raise ModelError(f"{node.label}: an operand is missing")
-        shapes = [facts.value(node, i).dims for i in range(len(node.inputs))]
-        if facts.opset < 7 and len(set(shapes)) > 1:
-            raise UnsupportedError(
-                f"{node.label}: broadcasting {shapes} by the rules of opset {facts.opset} is not supported; "
-                "convert the file to opset 7 or later"
+        if node.op in BROADCAST_EARLY and len(node.inputs) == 2:
+            align_operands(node, facts)
+        values = [facts.value(node, i) for i in range(len(node.inputs))]
+        if node.op not in BROADCAST_EARLY and facts.opset < 8 and len({x.dims for x in values}) > 1:
+            raise ModelError(
+                f"{node.label}: shapes {' and '.join(str(x.dims) for x in values)} differ, which {node.op} does not "
+                f"allow in opset {facts.opset}"
             )
-        node.attrs = {}
+        fmod = bool(node.attrs.get("fmod", 0))
+        node.attrs = {"fmod": fmod} if node.op == "Mod" else {}
         if node.op == "Pow":
             _make_exponent_float(node, facts)
-        if len(node.inputs) == 1:
-            node.op, node.attrs = "Identity", {"shape": shapes[0]}
+        elif len({x.dtype for x in values}) > 1:
+            kinds = " and ".join(str(x.dtype) for x in values)
+            raise ModelError(f"{node.label}: operands of the types {kinds}; they must be of one")
+        if len(values) == 1:
+            node.op, node.attrs = "Identity", {"shape": values[0].dims}
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         operands = [x for x in inputs if x is not None]
@@ -94,8 +100,8 @@ class Arithmetic(Op):
             raise ModelError(
                 f"{node.label}: shapes {' and '.join(map(str, shapes))} do not broadcast to each other"
             ) from None
-        kinds = [need_float(node, x, i) for i, x in enumerate(operands)]
-        return [(kinds[0], shape)]
+        assert operands[0].dtype is not None
+        return [(operands[0].dtype, shape)]
 
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
@@ -103,10 +109,23 @@ class Arithmetic(Op):
         known = [a for a in arrays if a is not None]
         if len(known) != len(arrays):
             return None
-        return [known[0] if node.op == "Identity" else reduce(FOLDS[node.op], known)]
+        if node.op == "Identity":
+            return [known[0]]
+        rule = whole_numbers.remainder if node.attrs.get("fmod") else FOLDS[node.op]
+        with np.errstate(all="ignore"):  # integers wrap around, floats become infinite or NaN
+            y = reduce(rule, known)
+            return [np.divide(y, len(known), dtype=y.dtype) if node.op == "Mean" else y]
 
     def bind(self, node: Node, b: Binder) -> None:
-        bind_arithmetic(node, b, CODES[node.op])
+        if any(b.value(name).dtype != b.dtype for name in node.inputs):
+            super().bind(node, b)
+            return
+        bind_arithmetic(node, b, opcodes.FMOD if node.attrs.get("fmod") else CODES[node.op])
+        if node.op == "Mean":
+            y = b.value(node.outputs[0])
+            share = b.constant(np.array([1 / len(node.inputs)], b.dtype))
+            walked, once = aligned_strides(y, len(y.dims)), (0,) * len(y.dims)
+            combine(b, opcodes.MUL, (b.buffer(y.name), share), (walked, once), y)
 
     # --- gradients
 
@@ -115,7 +134,11 @@ class Arithmetic(Op):
         assert dy is not None
         if node.op in ("Max", "Min"):
             return _grad_of_extreme(node, back, dy, need)
-        if node.op in ("Add", "Sum"):
+        if node.op == "Mod":
+            return super().grad(node, back, dys, need)
+        if node.op == "Mean":
+            dy = back.add("Repeat", [dy], like=dy, attrs={"axes": (), "scale": 1 / len(node.inputs)})
+        if node.op in ("Add", "Sum", "Mean"):
             dy, _ = back.unclamp(node, dy)
             return [_reduced(back, dy, x) if n else None for x, n in zip(node.inputs, need, strict=True)]
         rule = {"Sub": _grad_of_sub, "Mul": _grad_of_mul, "Div": _grad_of_div, "Pow": _grad_of_pow}[node.op]
@@ -152,11 +175,15 @@ def _make_exponent_float(node: Node, facts: Facts) -> None:
     """From opset 12 on a power of floats may have a whole number of an integer type as its exponent."""
     base, exponent = facts.value(node, 0), facts.value(node, 1)
     assert base.dtype is not None and exponent.dtype is not None
-    known = facts.constants.get(exponent.name)
-    if base.dtype.kind == "f" and exponent.dtype.kind in "iu" and known is not None:
-        name = facts.graph.new_value(f"{exponent.name}.float", base.dtype, exponent.dims)
-        facts.graph.initializers[name] = known.astype(base.dtype)
-        node.inputs[1] = name
+    if not is_float(base.dtype) or is_float(exponent.dtype):
+        return
+    known = facts.foldable.get(exponent.name)
+    if known is None:
+        attrs = cast_attributes(exponent.dtype, base.dtype)
+        node.inputs[1] = facts.insert("Cast", [exponent.name], exponent.dims, node, attrs, dtype=base.dtype)
+    else:
+        node.inputs[1] = facts.graph.fresh(f"{exponent.name}.float")
+        facts.define(node.inputs[1], known.astype(base.dtype))
 
 
 def _reduced(back: Backward, dx: str, like: str) -> str:

@@ -7,7 +7,7 @@ and the kernel calls that compute it (`bind`). The arithmetic is in the kernels,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,7 +40,7 @@ class Facts:
 
     graph: the lowered graph so far, with the values of all inputs known. opset: the version of ONNX that the file was
     written for. constants: values known at plan time; foldable: those of them that no training changes. train: whether
-    the plan is for training.
+    the plan is for training. declared: the types that the file gives to floats which are computed in another one.
     """
 
     graph: Graph
@@ -48,6 +48,7 @@ class Facts:
     constants: dict[str, np.ndarray]
     train: bool = False
     foldable: dict[str, np.ndarray] = field(default_factory=dict)
+    declared: dict[str, np.dtype] = field(default_factory=dict)
 
     def define(self, name: str, array: np.ndarray) -> None:
         """Make a value a constant that may be folded."""
@@ -59,6 +60,32 @@ class Facts:
         if not name:
             raise ModelError(f"{node.label}: input {index} is missing")
         return self.graph.values[name]
+
+    def dtype(self, node: Node, index: int) -> np.dtype:
+        """The element type that an input has by the file."""
+        value = self.value(node, index)
+        assert value.dtype is not None
+        return self.declared.get(value.name, value.dtype)
+
+    def insert(
+        self, op: str, inputs: list[str], shape: Iterable[int], of: Node, attrs: dict[str, Any], dtype: Any = None
+    ) -> str:
+        """Put a normalized node in front of the one that is being normalized; returns its output. dtype: of that,
+        None for the first input's.
+        """
+        name = self.graph.new_value(f"{of.outputs[0]}.{op}", dtype or self.graph.values[inputs[0]].dtype, shape)
+        if dtype is None and inputs[0] in self.declared:
+            self.declared[name] = self.declared[inputs[0]]
+        self.graph.nodes.append(Node(op, inputs, [name], attrs, name=of.name))
+        return name
+
+    def reshape(self, name: str, shape: tuple[int, ...], of: Node) -> str:
+        """The same elements under another shape, for the node that is being normalized."""
+        if name not in self.foldable:
+            return self.insert("Reshape", [name], shape, of, {"shape": shape})
+        new = self.graph.fresh(f"{of.outputs[0]}.Reshape")
+        self.define(new, self.foldable[name].reshape(shape))
+        return new
 
     def has(self, node: Node, index: int) -> bool:
         return bool(node.input(index))

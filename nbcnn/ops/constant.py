@@ -1,4 +1,4 @@
-"""Operators whose value is known once shapes are: Constant, ConstantOfShape, Shape, Size, Range."""
+"""Operators whose value is known once shapes are: Constant, ConstantOfShape, EyeLike, Shape, Size, Range."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
 from nbcnn.ops.base import Facts, Op, register
+from nbcnn.ops.element_types import TEXT, element_type
 
 ATTRIBUTES = {
     "value": None,
@@ -17,8 +18,8 @@ ATTRIBUTES = {
     "value_floats": np.float32,
     "value_int": np.int64,
     "value_ints": np.int64,
-    "value_string": np.str_,
-    "value_strings": np.str_,
+    "value_string": TEXT,
+    "value_strings": TEXT,
 }
 """The attributes that a Constant may have one of, and the element type that each stands for (None: its own)."""
 
@@ -58,6 +59,28 @@ class ConstantOfShape(Op):
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
     ) -> list[np.ndarray] | None:
         return [node.attrs["array"]]
+
+
+@register("EyeLike")
+class EyeLike(Op):
+    """ONNX opsets 9, 22: a matrix of zeros with ones on diagonal k, of the input's shape. Normalized: k, dtype."""
+
+    since = 9
+    differentiable = False
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        number = node.attrs.get("dtype")
+        dtype = facts.dtype(node, 0) if number is None else element_type(node, int(number))
+        node.attrs = {"k": int(node.attrs.get("k", 0)), "dtype": dtype}
+        if len(facts.value(node, 0).dims) != 2:
+            raise ModelError(f"{node.label}: takes a matrix, not a tensor of shape {facts.value(node, 0).dims}")
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        assert inputs[0]
+        rows, columns = inputs[0].dims
+        return [np.eye(rows, columns, node.attrs["k"]).astype(node.attrs["dtype"])]
 
 
 @register("Shape")

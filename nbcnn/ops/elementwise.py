@@ -1,6 +1,5 @@
 """Operators of one input, element by element: Relu, LeakyRelu, Elu, Selu, Sigmoid, HardSigmoid, HardSwish, Tanh,
-Softplus, Softsign, Clip, Sign, Abs, Neg, Exp, Log, Sqrt, Erf; chains of them; and Cast, which between floats does
-nothing.
+Softplus, Softsign, Clip, Sign, Abs, Neg, Exp, Log, Sqrt, Erf; and chains of them.
 
 One kernel computes them all; a `Spec` says which of its operations an operator is and with what two scalars.
 """
@@ -19,7 +18,6 @@ from nbcnn.errors import UnsupportedError
 from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
 from nbcnn.ops.base import Facts, Op, Shaped, register
-from nbcnn.ops.strided import copy, strides
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -67,6 +65,10 @@ SPECS = {
 }
 
 
+ON_INTEGERS = ("Abs", "Clip", "Neg", "Relu", "Sign")
+"""Those that ONNX defines on integers, too."""
+
+
 def need_float(node: Node, x: Value, index: int = 0) -> np.dtype:
     """The element type of an input that a kernel computes with; raises UnsupportedError for integers and booleans."""
     assert x.dtype is not None
@@ -83,8 +85,16 @@ class _Elementwise(Op):
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         x = inputs[0]
-        assert x is not None
-        return [(need_float(node, x), x.dims)]
+        assert x is not None and x.dtype is not None
+        whole = x.dtype.kind in "iu" and node.op in ON_INTEGERS
+        return [(x.dtype if whole else need_float(node, x), x.dims)]
+
+    def bind_float(self, node: Node, b: Binder, code: int, scalars: tuple[float, float]) -> None:
+        """Emit the forward call, or leave integers to NumPy."""
+        if b.value(node.inputs[0]).dtype == b.dtype:
+            bind_elementwise(node, b, code, scalars)
+        else:
+            Op.bind(self, node, b)
 
 
 @register(*SPECS)
@@ -103,7 +113,8 @@ class Unary(_Elementwise):
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
     ) -> list[np.ndarray] | None:
         fold = SPECS[node.op].fold
-        return None if arrays[0] is None or fold is None else [fold(arrays[0])]
+        with np.errstate(over="ignore"):  # the absolute value of the lowest integer is none
+            return None if arrays[0] is None or fold is None else [fold(arrays[0])]
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys
@@ -124,7 +135,7 @@ class Unary(_Elementwise):
 
     def bind(self, node: Node, b: Binder) -> None:
         spec = SPECS[node.op]
-        bind_elementwise(node, b, spec.code, spec.scalars(node.attrs))
+        self.bind_float(node, b, spec.code, spec.scalars(node.attrs))
 
 
 @register("Clip")
@@ -139,28 +150,31 @@ class Clip(_Elementwise):
         low = self._bound(node, facts, 1, "min", -inf)
         high = self._bound(node, facts, 2, "max", inf)
         node.inputs = node.inputs[:1]
-        node.attrs = {"low": low, "high": high}
         x = facts.value(node, 0)
+        if x.dtype is not None and x.dtype.kind in "iu":
+            range_ = np.iinfo(x.dtype)
+            low, high = max(low, range_.min), min(high, range_.max)
+        node.attrs = {"low": low, "high": high}
         if (low, high) == (-inf, inf):
             node.op, node.attrs = "Identity", {"shape": x.dims}
 
     @staticmethod
     def _bound(node: Node, facts: Facts, index: int, name: str, default: float) -> float:
         array = facts.constant(node, index, f"{name}, a bound,")
-        return float(node.attrs.get(name, default) if array is None else array.reshape(()))
+        return node.attrs.get(name, default) if array is None else array.reshape(()).item()
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         x = inputs[0]
         assert x is not None and x.dtype is not None
-        return [(x.dtype if node.op == "Identity" else need_float(node, x), x.dims)]
+        return [(x.dtype, x.dims)] if node.op == "Identity" else super().infer(node, inputs)
 
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
     ) -> list[np.ndarray] | None:
-        if arrays[0] is None:
-            return None
-        bounds = node.attrs.get("low", -inf), node.attrs.get("high", inf)
-        return [np.minimum(np.maximum(arrays[0], bounds[0]), bounds[1]).astype(arrays[0].dtype)]
+        x = arrays[0]
+        if x is None or node.op == "Identity":
+            return None if x is None else [x]
+        return [np.minimum(np.maximum(x, node.attrs["low"]), node.attrs["high"]).astype(x.dtype)]
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys
@@ -169,7 +183,7 @@ class Clip(_Elementwise):
         return [back.add("ElementwiseGrad", [node.inputs[0], dy], like=node.inputs[0], attrs=attrs)]
 
     def bind(self, node: Node, b: Binder) -> None:
-        bind_elementwise(node, b, opcodes.CLIP, (node.attrs["low"], node.attrs["high"]))
+        self.bind_float(node, b, opcodes.CLIP, (node.attrs["low"], node.attrs["high"]))
 
 
 def bind_elementwise(node: Node, b: Binder, code: int, scalars: tuple[float, float]) -> None:
@@ -259,68 +273,3 @@ def bind_grad(node: Node, b: Binder, code: int, first: float, second: float) -> 
         _ = b.in_place(node.outputs[0], dy) or b.in_place(node.outputs[0], kept)
     kind = b.dtype.type
     b.call("elementwise_grad", code, b.buffer(kept), b.buffer(dy), b.buffer(node.outputs[0]), kind(first), kind(second))
-
-
-# --- Cast -----------------------------------------------------------------------------------------------------------
-
-ELEMENT_TYPES = {
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    7: "int64",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    12: "uint32",
-    13: "uint64",
-    16: "float32",  # bfloat16 is computed as any other float
-}
-"""ONNX TensorProto.DataType -> NumPy, the types that can be cast to."""
-
-
-@register("Cast")
-class Cast(Op):
-    """ONNX opsets 6, 9, 13, 19, 21, 23, 24. Every float is computed in one type, so between floats it is Identity;
-    integers and booleans are converted to floats; to integers, constants alone are cast.
-    """
-
-    since = 6
-
-    def normalize(self, node: Node, facts: Facts) -> None:
-        x = facts.value(node, 0)
-        assert x.dtype is not None
-        target = ELEMENT_TYPES.get(int(node.attrs.get("to", 0)))
-        if target is None:
-            raise UnsupportedError(f"{node.label}: casts to ONNX element type {node.attrs.get('to')} are not supported")
-        node.attrs = {"to": np.dtype(target)}
-        if x.dtype.kind == "f" and node.attrs["to"].kind == "f":
-            node.op, node.attrs = "Identity", {"shape": x.dims}
-
-    def fold(
-        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
-    ) -> list[np.ndarray] | None:
-        if arrays[0] is None:
-            return None
-        return [arrays[0] if node.op == "Identity" else arrays[0].astype(node.attrs["to"])]
-
-    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
-        x = inputs[0]
-        assert x is not None and x.dtype is not None
-        if node.op == "Identity":
-            return [(x.dtype, x.dims)]
-        if x.dtype.kind not in "iub" or node.attrs["to"].kind != "f":
-            raise UnsupportedError(
-                f"{node.label}: a cast from {x.dtype.name} to {node.attrs['to'].name} of values that depend "
-                "on the input data is not supported"
-            )
-        return [(node.attrs["to"], x.dims)]
-
-    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
-        return [None]
-
-    def bind(self, node: Node, b: Binder) -> None:
-        x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
-        copy(b, x, y, list(zip(y.dims, strides(x), strides(y), strict=True)))

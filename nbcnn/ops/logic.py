@@ -1,6 +1,6 @@
-"""Operators that occur in shape arithmetic and are computed only there, from what is known when the plan is made.
+"""Operators that give booleans, or take them: comparisons, And, Or, Xor, Not, IsNaN, IsInf; and what rounds numbers.
 
-Comparisons (Equal, Greater ...), And, Or, Not, Where, Mod, Floor, Ceil, Round: NumPy does them, no kernel.
+Comparing floats is a kernel's work; for the rest, integers, booleans and strings, NumPy does it.
 """
 
 from __future__ import annotations
@@ -9,47 +9,131 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nbcnn.errors import UnsupportedError
-from nbcnn.graph import Node, Value
-from nbcnn.ops.base import Op, Shaped, register
+from nbcnn.binder import Binder
+from nbcnn.errors import ModelError
+from nbcnn.graph import Node, Value, is_float
+from nbcnn.kernels import opcodes
+from nbcnn.ops.base import Facts, Op, Shaped, register
+from nbcnn.ops.broadcast import aligned_strides, loops
+from nbcnn.ops.legacy import align_operands
 
-
-def _modulo(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """ONNX Mod: the sign of the divisor, or with fmod=1 that of the dividend."""
-    return np.fmod(a, b) if node.attrs.get("fmod", 0) else np.mod(a, b)
-
+BOOL = np.dtype(bool)
 
 RULES: dict[str, Callable[..., np.ndarray]] = {
     "And": np.logical_and,
-    "Ceil": np.ceil,
     "Equal": np.equal,
-    "Floor": np.floor,
     "Greater": np.greater,
     "GreaterOrEqual": np.greater_equal,
     "Less": np.less,
     "LessOrEqual": np.less_equal,
-    "Not": np.logical_not,
     "Or": np.logical_or,
-    "Round": np.rint,
-    "Where": np.where,
+    "Xor": np.logical_xor,
 }
 
+CODES = {
+    "Equal": opcodes.EQUAL,
+    "Greater": opcodes.GREATER,
+    "GreaterOrEqual": opcodes.GREATER_EQUAL,
+    "Less": opcodes.GREATER,
+    "LessOrEqual": opcodes.GREATER_EQUAL,
+}
+SWAPPED = ("Less", "LessOrEqual")
 
-@register("Mod", *RULES)
-class Known(Op):
-    """ONNX opsets 1 to the newest (without the broadcasting of opset 6 and older)."""
 
+@register(*RULES)
+class Logic(Op):
+    """ONNX: And, Or, Xor 1, 7; Equal 1, 7, 11, 13, 19; Greater, Less 1, 7, 9, 13; GreaterOrEqual,
+    LessOrEqual 12, 16.
+    """
+
+    since = 1
+    differentiable = False
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        values = [facts.value(node, 0), facts.value(node, 1)]
+        align_operands(node, facts)
+        node.attrs = {}
+        if values[0].dtype != values[1].dtype:
+            kinds = " and ".join(str(x.dtype) for x in values)
+            raise ModelError(f"{node.label}: operands of the types {kinds}; they must be of one")
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        shapes = [x.dims for x in inputs if x is not None]
+        try:
+            return [(BOOL, np.broadcast_shapes(*shapes))]
+        except ValueError:
+            raise ModelError(f"{node.label}: shapes {shapes[0]} and {shapes[1]} do not broadcast") from None
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        a, b = arrays
+        return None if a is None or b is None else [np.asarray(RULES[node.op](a, b), bool)]
+
+    def bind(self, node: Node, b: Binder) -> None:
+        y, values = b.value(node.outputs[0]), [b.value(name) for name in node.inputs]
+        if node.op in SWAPPED:
+            values.reverse()
+        walked = loops(y, *(aligned_strides(x, len(y.dims)) for x in values))
+        if any(x.dtype != b.dtype for x in values) or walked is None:
+            super().bind(node, b)
+            return
+        shape, strides = walked
+        if y.size:
+            b.call("compare", CODES[node.op], *(b.buffer(x.name) for x in values), b.buffer(y.name), shape, *strides)
+
+
+@register("Not")
+class Not(Op):
+    """ONNX opset 1."""
+
+    since = 1
     differentiable = False
 
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
     ) -> list[np.ndarray] | None:
-        known = [a for a in arrays if a is not None]
-        if len(known) < len(arrays):
-            return None
-        return [_modulo(node, *known) if node.op == "Mod" else RULES[node.op](*known)]
+        return None if arrays[0] is None else [np.logical_not(arrays[0])]
+
+
+@register("IsNaN", "IsInf")
+class NotFinite(Op):
+    """ONNX: IsNaN 9, 13, 20; IsInf 10, 20. Normalized: attributes positive, negative (IsInf: which ones count)."""
+
+    since = 9
+    differentiable = False
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        at = node.attrs
+        node.attrs = {"positive": bool(at.get("detect_positive", 1)), "negative": bool(at.get("detect_negative", 1))}
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
-        raise UnsupportedError(
-            f"{node.label}: {node.op} is only supported in shape arithmetic, not on what the input data decide"
-        )
+        assert inputs[0] is not None
+        return [(BOOL, inputs[0].dims)]
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        x = arrays[0]
+        if x is None:
+            return None
+        if not is_float(x.dtype):
+            x = x.astype(np.float32)  # a float of a byte
+        if node.op == "IsNaN":
+            return [np.isnan(x)]
+        negative, positive = node.attrs["negative"], node.attrs["positive"]
+        return [np.isinf(x) & (((x < 0) & negative) | ((x > 0) & positive))]
+
+
+@register("Floor", "Ceil", "Round")
+class Rounding(Op):
+    """ONNX: Floor, Ceil 6, 13; Round 11, 22 (halves to the even neighbour)."""
+
+    since = 6
+    differentiable = False
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        rule = {"Floor": np.floor, "Ceil": np.ceil, "Round": np.rint}[node.op]
+        return None if arrays[0] is None else [rule(arrays[0])]

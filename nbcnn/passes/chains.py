@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container
 
-from nbcnn.graph import Graph, Node
+from nbcnn.graph import Graph, Node, is_float
 from nbcnn.kernels import opcodes
 from nbcnn.ops.arithmetic import CODES
 from nbcnn.ops.elementwise import SPECS
@@ -42,7 +42,7 @@ class _Numbers:
         self.known = {
             name: float(graph.initializers[name].reshape(()))
             for name in self.single
-            if name in graph.initializers and name not in weights
+            if name in graph.initializers and name not in weights and is_float(graph.values[name].dtype)
         }
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 
-from nbcnn.graph import Graph, Node
+from nbcnn.graph import Graph, Node, is_float
 
 __all__ = ["fold_batch_norm", "fuse_epilogues"]
 
@@ -88,7 +88,9 @@ def _weight_values(graph: Graph) -> set[str]:
     return found
 
 
-def _bounds(node: Node) -> tuple[float, float] | None:
+def _bounds(node: Node, graph: Graph) -> tuple[float, float] | None:
+    if not is_float(graph.values[node.outputs[0]].dtype):
+        return None
     if node.op == "Relu":
         return 0.0, math.inf
     if node.op == "Clip":
@@ -106,7 +108,7 @@ def fuse_epilogues(graph: Graph) -> None:
     position = {id(n): i for i, n in enumerate(graph.nodes)}
     dropped: set[int] = set()
     for index, node in enumerate(graph.nodes):
-        bounds = _bounds(node)
+        bounds = _bounds(node, graph)
         merged: Node | None
         if bounds is not None:
             source = producers.get(node.inputs[0])

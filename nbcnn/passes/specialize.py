@@ -80,6 +80,8 @@ def specialize(
     for name, array in known.items():
         sweep.constant(name, array, weight=False)
     for value in source.inputs:
+        if value.dtype is not None:
+            sweep.declare(value.name, value.dtype)
         if value.name in feeds and value.name not in known:
             shape, kind = feeds[value.name]
             graph.values[value.name] = Value(value.name, compute_dtype(kind, dtype), shape)
@@ -117,14 +119,29 @@ class Sweep:
 
     def constant(self, name: str, array: np.ndarray, weight: bool) -> None:
         """Enter a known array; weights can be read as settings, but nothing that rests on them is folded."""
-        kind = compute_dtype(array.dtype, self.dtype)
+        stored = array.dtype
+        kind = compute_dtype(stored, self.dtype)
         if not (weight and lies_in_file(array)):  # such a one is brought to this type when the kernels need it
             array = array.astype(kind, copy=False)
+        self.declare(name, stored)
         self.graph.values[name] = Value(name, kind, array.shape)
         self.graph.initializers[name] = array
         self.facts.constants[name] = array
         if not weight:
             self.foldable[name] = array
+
+    def declare(self, name: str, dtype: np.dtype, like: Iterable[str] = ()) -> None:
+        """Remember the type that a value has by the file; one of the type that floats are computed in has that of the
+        first float in `like`, as most operators keep it.
+        """
+        declared = self.facts.declared
+        if name in declared or not is_float(dtype):
+            return
+        if dtype == self.dtype:
+            floats = (n for n in like if n and is_float(self.graph.values[n].dtype))
+            dtype = declared.get(next(floats, ""), dtype)
+        if dtype != self.dtype:
+            declared[name] = dtype
 
     def visit(self, node: Node) -> None:
         try:
@@ -159,11 +176,13 @@ class Sweep:
         if folded is not None:
             for name, array in zip(node.outputs, folded, strict=False):
                 if name:
+                    self.declare(name, np.asarray(array).dtype, node.inputs)
                     self.constant(name, np.asarray(array), weight=False)
             return
         graph.nodes.append(node)
         for name, (kind, shape) in zip(node.outputs, op.infer(node, inputs), strict=False):
             if name:
+                self.declare(name, np.dtype(kind), node.inputs)
                 dtype = compute_dtype(np.dtype(kind), self.dtype)
                 graph.values[name] = Value(name, dtype, tuple(int(d) for d in shape))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import reference
 from channels_last import ChannelsLast
 from harness import Case
 
-from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
 
 RNG = np.random.default_rng(2)
@@ -127,18 +130,148 @@ def test_power_by_an_integer() -> None:
     np.testing.assert_allclose(da, reference.pow_backward(np.ones((2, 3)), a, b)[0], rtol=1e-5)
 
 
+INTEGERS = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
+ROUNDED: dict[str, Callable[[int, int], int]] = {
+    "Add": operator.add,
+    "Sub": operator.sub,
+    "Mul": operator.mul,
+    "Div": lambda a, b: int(Fraction(a, b)),
+    "Mod": operator.mod,
+    "Max": max,
+    "Min": min,
+}
+"""The rules in Python, whose integers do not end."""
+
+
+@pytest.mark.parametrize("fed", [True, False])
+@pytest.mark.parametrize("kind", INTEGERS)
+@pytest.mark.parametrize("op", ROUNDED)
+def test_integers_keep_their_type_and_wrap_around(op: str, kind: Any, fed: bool) -> None:
+    limits = np.iinfo(kind)
+    some = [limits.min, limits.min + 1, limits.max, limits.max // 2 + 1, 0, 1, 2, 7, 100]
+    some += [-1, -3, -7] if limits.min else []
+    pairs = [(a, b) for a in some for b in some if b or op not in ("Div", "Mod")]
+    a, b = np.array(pairs, kind).T.copy()
+    (y,) = Case(op, [a, b], weights=(1,) if fed else (0, 1)).run()
+    wrapped = [(ROUNDED[op](m, n) - limits.min) % 2**limits.bits + limits.min for m, n in pairs]
+    np.testing.assert_array_equal(y, np.array(wrapped, kind))
+    assert y.dtype == kind
+
+
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+def test_single_integers_overflow_in_silence(op: str) -> None:
+    x = np.array(127, np.int8)
+    (y,) = Case(op, [x, x], weights=(0, 1)).run()
+    assert y == (-2 if op == "Add" else 1)
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+@pytest.mark.parametrize("fed", [True, False])
+def test_division_of_an_integer_by_zero_is_an_error(op: str, fed: bool) -> None:
+    case = Case(op, [np.array([3, 4]), np.array([1, 0])], weights=() if fed else (0, 1))
+    with pytest.raises(ModelError, match="an integer is divided by zero"):
+        case.run()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("fmod", [0, 1])
+@pytest.mark.parametrize("shapes", [((5, 7), (5, 7)), ((3, 4), ()), ((), (3, 4)), ((2, 1, 3), (4, 1))])
+def test_remainders_of_floats(shapes: tuple[tuple[int, ...], ...], fmod: int, dtype: Any) -> None:
+    a, b = (np.asarray(RNG.uniform(-9, 9, shape)).astype(dtype) for shape in shapes)
+    (y,) = Case("Mod", [a, b], {"fmod": fmod}, dtype=dtype).run()
+    np.testing.assert_array_equal(y, (np.fmod if fmod else np.mod)(a, b))
+
+
+def test_remainders_of_special_floats() -> None:
+    some = np.array([0, 1, -1, 1e-30, -1e-30, 3e38, np.inf, -np.inf, np.nan], np.float32)
+    a, b = (grid.reshape(-1) for grid in np.meshgrid(some, some))
+    for fmod, rule in ((1, np.fmod), (0, np.mod)):
+        with np.errstate(all="ignore"):
+            wanted = rule(a, b)
+        np.testing.assert_array_equal(Case("Mod", [a, b], {"fmod": fmod}).run()[0], wanted)
+
+
+@pytest.mark.parametrize("exponent", [np.int8, np.int64, np.uint64, np.float32])
+@pytest.mark.parametrize("base", [np.int32, np.int64, np.float32])
+def test_powers_of_mixed_types(base: Any, exponent: Any) -> None:
+    a, b = np.array([1, 2, 3, 4, 2], base), np.array([4, 5, 2, 0, 10], exponent)
+    (y,) = Case("Pow", [a, b]).run()
+    np.testing.assert_array_equal(y, np.array([1, 32, 9, 1, 1024], base))
+    assert y.dtype == base
+
+
+def test_integers_to_negative_powers() -> None:
+    a, b = np.array([1, -1, -1, 2, -3, 0]), np.array([-1, -1, -2, -1, -3, -1])
+    np.testing.assert_array_equal(Case("Pow", [a, b]).run()[0], [1, -1, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("kind", "dtype"), KINDS)
+@pytest.mark.parametrize("shapes", [[(2, 3, 4)], [(2, 3, 4, 5), (3, 1, 1), (2, 3, 4, 5)], [(4,), (2, 1, 1), ()]])
+def test_mean(shapes: list[tuple[int, ...]], kind: type[Case], dtype: Any) -> None:
+    inputs = [draw("Mean", shape, dtype) for shape in shapes]
+    y = sum(x.astype(np.float64) for x in inputs) / len(inputs)
+    dy = RNG.standard_normal(y.shape).astype(dtype)
+    case = kind("Mean", list(inputs), dtype=dtype)
+    np.testing.assert_allclose(case.run()[0], y, rtol=1e-5, atol=1e-6)
+    _, grads = case.run_training([dy], wanted=tuple(range(len(inputs))))
+    for grad, wanted in zip(grads, reference.sum_backward(dy / len(inputs), *inputs), strict=True):
+        np.testing.assert_allclose(grad, wanted, rtol=1e-5, atol=1e-5)
+
+
+LEGACY = [
+    ((2, 3, 4, 5), (2, 3, 4, 5), {}, (2, 3, 4, 5)),
+    ((2, 3, 4, 5), (), {"broadcast": 1}, ()),
+    ((2, 3, 4, 5), (5,), {"broadcast": 1}, (5,)),
+    ((2, 3, 4, 5), (4, 5), {"broadcast": 1}, (4, 5)),
+    ((2, 3, 4, 5), (3, 4), {"broadcast": 1, "axis": 1}, (3, 4, 1)),
+    ((2, 3, 4, 5), (3,), {"broadcast": 1, "axis": -3}, (3, 1, 1)),
+    ((2, 3, 4, 5), (2,), {"broadcast": 1, "axis": 0}, (2, 1, 1, 1)),
+    ((2, 3, 4, 5), (1, 4), {"broadcast": 1, "axis": 1}, (1, 4, 1)),
+]
+
+
+@pytest.mark.parametrize("weights", [(), (1,), (0, 1)])
+@pytest.mark.parametrize(("first", "second", "attrs", "as_today"), LEGACY)
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Pow"])
+def test_broadcasting_before_opset_7(
+    op: str, first: Any, second: Any, attrs: dict[str, int], as_today: Any, weights: tuple[int, ...]
+) -> None:
+    a, b = draw(op, first, np.float32), draw(op, second, np.float32)
+    case = Case(op, [a, b], attrs, weights=weights, opset=6)
+    forward, backward = oracle(op)
+    y = forward(a, b.reshape(as_today))
+    np.testing.assert_allclose(case.run()[0], y, rtol=1e-5, atol=1e-6)
+    dy = RNG.standard_normal(y.shape).astype(np.float32)
+    (_, grads), wanted = case.run_training([dy], wanted=(0, 1)), backward(dy, a, b.reshape(as_today))
+    np.testing.assert_allclose(grads[1], wanted[1].reshape(second), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("op", ["Add", "Div"])
+def test_broadcasting_of_integers_before_opset_7(op: str) -> None:
+    a, b = np.arange(1, 25).reshape(2, 3, 4), np.array([1, 2, 3])
+    for weights in ((), (1,), (0, 1)):
+        (y,) = Case(op, [a, b], {"broadcast": 1, "axis": 1}, weights=weights, opset=6).run()
+        np.testing.assert_array_equal(y, a + b[:, None] if op == "Add" else a // b[:, None])
+
+
 @pytest.mark.parametrize(
-    ("op", "wanted"),
-    [("Add", [-5, 9]), ("Sub", [-9, 5]), ("Mul", [-14, 14]), ("Div", [-3, 3]), ("Max", [2, 7]), ("Min", [-7, 2])],
+    ("op", "second", "attrs"),
+    [
+        ("Add", (5,), {}),
+        ("Mul", (3,), {"broadcast": 1}),
+        ("Add", (4, 5), {"broadcast": 1, "axis": 3}),
+        ("Sum", (5,), {}),
+    ],
 )
-def test_integers_are_folded(op: str, wanted: list[int]) -> None:
-    case = Case(op, [np.array([-7, 7]), np.array([2])], weights=(0, 1))
-    np.testing.assert_array_equal(case.run()[0], wanted)
+def test_shapes_that_do_not_fit_before_opset_7(op: str, second: tuple[int, ...], attrs: dict[str, int]) -> None:
+    case = Case(op, [np.ones((2, 3, 4, 5), np.float32), np.ones(second, np.float32)], attrs, opset=6)
+    with pytest.raises(ModelError, match=f"{op} 'node': shape"):
+        case.run()
 
 
-def test_integers_that_are_fed_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match=r"Add 'node': input 0.*int64"):
-        Case("Add", [np.array([1]), np.array([2])], weights=(1,)).run()
+def test_operands_of_two_types_are_refused() -> None:
+    with pytest.raises(ModelError, match="Add 'node': operands of the types int64 and int32"):
+        Case("Add", [np.array([1]), np.array([2], np.int32)]).run()
 
 
 def test_shapes_that_do_not_broadcast_are_named() -> None:

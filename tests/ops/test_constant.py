@@ -11,7 +11,7 @@ from harness import Case
 from onnx import TensorProto, helper, numpy_helper
 
 from nbcnn.api import load
-from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.errors import ModelError
 
 rng = np.random.default_rng(12)
 
@@ -136,26 +136,3 @@ def test_shape_arithmetic_is_folded_as_onnxruntime_computes_it() -> None:
         np.testing.assert_array_equal(ours(x), expected)
         left = {n.op for n in ours.plan({"x": x}).graph.nodes}
         assert left == {"Resize", "Pad", "Reshape", "ToLayout"}
-
-
-def test_comparing_data_is_not_supported() -> None:
-    x = np.zeros(3, np.float32)
-    with pytest.raises(UnsupportedError, match="Equal is only supported in shape arithmetic"):
-        Case("Equal", [x, x]).run()
-
-
-@pytest.mark.parametrize(
-    ("op", "operands", "expected"),
-    [
-        ("Not", [[True, False]], [False, True]),
-        ("And", [[True, False], [True, True]], [True, False]),
-        ("Or", [[True, False], [False, False]], [True, False]),
-        ("Less", [[1, 2], [2, 2]], [True, False]),
-        ("GreaterOrEqual", [[1, 2], [2, 2]], [False, True]),
-        ("Where", [[True, False], [1, 2], [3, 4]], [1, 4]),
-        ("Mod", [[-7, 7], [3, -3]], [2, -2]),
-    ],
-)
-def test_logic(op: str, operands: list[list[Any]], expected: list[Any]) -> None:
-    (y,) = Case(op, [np.array(o) for o in operands], weights=tuple(range(len(operands)))).run()
-    np.testing.assert_array_equal(y, expected)

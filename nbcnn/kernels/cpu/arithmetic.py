@@ -13,8 +13,10 @@ from nbcnn.kernels.cpu.jit import kernel, serial
 from nbcnn.kernels.opcodes import (
     ADD,
     DIV,
+    FMOD,
     MAX,
     MIN,
+    MOD,
     MUL,
     POW,
     POW_BASE_GRAD,
@@ -53,6 +55,9 @@ def _one(code, u, v, zero, one):
         return u if (u >= v) | math.isnan(u) else v
     if code == MIN:
         return u if (u <= v) | math.isnan(u) else v
+    if code in (FMOD, MOD):
+        rest = math.copysign(abs(u) % abs(v), u)
+        return rest + v if code == MOD and rest != zero and (rest < zero) != (v < zero) else rest
     if code == POW_BASE_GRAD:
         return zero if v == zero else v * u ** (v - one)
     if code == POW_EXPONENT_GRAD:
