@@ -52,7 +52,8 @@ def standard_plans() -> Iterator[Plan]:
     for name, batch in RUNS:
         model = Model(zoo.graph_of(name))
         yield model.plan(_batch(model, batch))
-    yield from model_plans(Model(_mobile_block()), {"input": (8, 16, 32, 32)}, train=True)
+    yield from model_plans(Model(_mobile_block("HardSwish")), {"input": (8, 16, 32, 32)}, train=True)
+    yield from model_plans(Model(_mobile_block("Relu")), {"input": (1, 16, 160, 160)})
     for name, batch in STEPS:
         model = Model(zoo.graph_of(name))
         yield Trainer(model, optimizer=SGD(lr=0.01, momentum=0.9)).plan(_batch(model, batch), np.zeros(batch, np.int64))
@@ -66,13 +67,14 @@ def _batch(model: Model, size: int) -> dict[str, np.ndarray]:
     return {value.name: np.zeros((size, *(d for d in value.shape[1:] if isinstance(d, int))), np.float32)}
 
 
-def _mobile_block() -> Graph:
-    """A depthwise convolution and what surrounds it in MobileNets: input (N, 16, H, W) -> output (N, 10)."""
+def _mobile_block(activation: str) -> Graph:
+    """A depthwise convolution and what surrounds it in MobileNets, which for Relu and a large picture becomes one
+    kernel: input (N, 16, H, W) -> output (N, 10)."""
     graph = Graph("mobile", opset={"": 17})
     graph.initializers = {"w": np.zeros((16, 1, 3, 3), np.float32), "v": np.zeros((10, 16, 1, 1), np.float32)}
     graph.nodes = [
         Node("Conv", ["input", "w"], ["a"], {"group": 16, "pads": [1, 1, 1, 1]}),
-        Node("HardSwish", ["a"], ["b"]),
+        Node(activation, ["a"], ["b"]),
         Node("Conv", ["b", "v"], ["c"]),
         Node("GlobalAveragePool", ["c"], ["d"]),
         Node("Flatten", ["d"], ["output"]),

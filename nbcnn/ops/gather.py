@@ -208,7 +208,7 @@ def _shares(rows: int, packing: Packing, threads: int) -> tuple[int, int]:
     the thread that has most to do. Results do not depend on them.
     """
     count, panels = -(-rows // ROWS), -(-packing.channels // panel_width(packing.channels, packing.itemsize))
-    row_bytes = (packing.run + packing.channels) * packing.itemsize
+    panels, row_bytes = max(panels, 1), max(packing.run + packing.channels, 1) * packing.itemsize
     most = max(1, min(PRODUCT_TILES, count, L2_SHARE // (ROWS * row_bytes)))
     if packing.size * packing.itemsize > LARGE_WEIGHTS:
         tiles = min(PRODUCT_TILES, count)
