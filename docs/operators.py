@@ -20,7 +20,8 @@ FIRST = 7
 NOTES = {
     "AveragePool": "1 to 3 spatial dimensions",
     "BatchNormalization": "spatial=0 is refused; statistics of the whole batch while it is trained",
-    "Cast": "between floats it is nothing, as all floats are computed in one type; others only where known",
+    "Cast": "all types but complex ones; floats are computed in one type, to which float16 and bfloat16 are rounded",
+    "CastLike": "as Cast",
     "Clip": "the bounds must be constants",
     "Conv": "1 to 3 spatial dimensions; any strides, pads, dilations, group, auto_pad",
     "ConstantOfShape": "its input must be known",
@@ -47,10 +48,11 @@ ONNX up to opset {newest}.
 
 - **opsets**: the versions of the operator's definition that are understood. A file of opset 17 uses the newest version
   that is not above 17.
-- **runs**: *yes*: computed by a kernel, or only another view of memory. *known*: computed when the plan is made, from
-  constants and the shapes of the inputs; where its inputs depend on the data it is refused, by name.
-- **trains**: *yes*: gradients pass through it, for one input or more. *-*: none has to, as it is only ever applied to
-  what is known. *no*: a network cannot be trained through it.
+- **runs**: *yes*: floats are computed by a kernel, or only looked at in another way; integers and booleans may be
+  left to NumPy. *NumPy*: no kernel, as it is about shapes, integers, booleans or strings; when the plan is made, where
+  its inputs are known by then, else at every run.
+- **trains**: *yes*: gradients pass through it, for one input or more. *-*: its output has no useful gradient. *no*: a
+  network cannot be trained through it.
 
 `nbcnn check MODEL.onnx` gives the same answers for the nodes of a file, attributes and shapes included. Inputs that
 "must be constants" are initializers, constants, or what can be computed from these and from shapes.
@@ -76,9 +78,10 @@ def rows(newest: int) -> list[Row]:
     for name, op in sorted(REGISTRY.items()):
         if onnx.defs.has(name):
             kernel = type(op).bind is not Op.bind or op.rewritten
-            gradient = "yes" if type(op).grad is not Op.grad or op.rewritten else "no" if kernel else "-"
+            trained = type(op).grad is not Op.grad or op.rewritten
+            gradient = "yes" if trained else "no" if op.differentiable else "-"
             found.append(
-                (name, versions(name, op.since, newest), "yes" if kernel else "known", gradient, NOTES.get(name, ""))
+                (name, versions(name, op.since, newest), "yes" if kernel else "NumPy", gradient, NOTES.get(name, ""))
             )
     return found
 

@@ -60,9 +60,9 @@ BROADCAST_EARLY = ("Add", "Sub", "Mul", "Div", "Pow")
 """The operators that broadcast before opset 8, each in its own way."""
 
 
-@register(*CODES)
+@register(*(op for op in CODES if op != "Mod"))
 class Arithmetic(Op):
-    """ONNX: Add, Sub, Mul, Div 1, 6, 7, 13, 14; Pow 1, 7, 12, 13, 15; Mod 10, 13; Sum, Mean 1, 6, 8, 13; Max, Min 1, 6,
+    """ONNX: Add, Sub, Mul, Div 1, 6, 7, 13, 14; Pow 1, 7, 12, 13, 15; Sum, Mean 1, 6, 8, 13; Max, Min 1, 6,
     8, 12, 13. The last three of CODES are gradients'. Normalized: attribute fmod (Mod).
 
     Add of two equal shapes may have attributes low and high: a clamp that the fuse pass has put there.
@@ -134,8 +134,6 @@ class Arithmetic(Op):
         assert dy is not None
         if node.op in ("Max", "Min"):
             return _grad_of_extreme(node, back, dy, need)
-        if node.op == "Mod":
-            return super().grad(node, back, dys, need)
         if node.op == "Mean":
             dy = back.add("Repeat", [dy], like=dy, attrs={"axes": (), "scale": 1 / len(node.inputs)})
         if node.op in ("Add", "Sum", "Mean"):
@@ -144,6 +142,14 @@ class Arithmetic(Op):
         rule = {"Sub": _grad_of_sub, "Mul": _grad_of_mul, "Div": _grad_of_div, "Pow": _grad_of_pow}[node.op]
         whole = rule(node, back, dy, need)
         return [_reduced(back, g, x) if g else None for x, g in zip(node.inputs, whole, strict=True)]
+
+
+@register("Mod")
+class Mod(Arithmetic):
+    """ONNX opsets 10, 13; what is left of floats by a division is not trained through."""
+
+    since = 10
+    grad = Op.grad
 
 
 def bind_arithmetic(node: Node, b: Binder, code: int) -> None:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 CODES = {"CumSum": opcodes.ADD, "CumProd": opcodes.MUL}
 
 
-@register(*CODES)
+@register("CumSum")
 class Cumulative(Op):
-    """ONNX: CumSum 11, 14; CumProd 26. Normalized: attributes axis, exclusive (without the element itself), reverse
+    """ONNX opsets 11, 14. Normalized: attributes axis, exclusive (without the element itself), reverse
     (from the end).
     """
 
@@ -58,8 +58,7 @@ class Cumulative(Op):
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         """Each element is in the sums after it: a sum from the other end."""
         (dy,) = dys
-        if node.op != "CumSum" or dy is None:
-            return super().grad(node, back, dys, need)
+        assert dy is not None
         return [
             back.add("CumSum", [dy], like=node.inputs[0], attrs=node.attrs | {"reverse": not node.attrs["reverse"]})
         ]
@@ -81,3 +80,11 @@ class Cumulative(Op):
                 int(node.attrs["exclusive"]),
                 int(node.attrs["reverse"]),
             )
+
+
+@register("CumProd")
+class CumProd(Cumulative):
+    """ONNX opset 26; not trained through."""
+
+    since = 26
+    grad = Op.grad

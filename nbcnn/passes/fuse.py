@@ -89,13 +89,11 @@ def _weight_values(graph: Graph) -> set[str]:
 
 
 def _bounds(node: Node, graph: Graph) -> tuple[float, float] | None:
-    if not is_float(graph.values[node.outputs[0]].dtype):
+    if node.op not in ("Relu", "Clip") or not is_float(graph.values[node.outputs[0]].dtype):
         return None
     if node.op == "Relu":
         return 0.0, math.inf
-    if node.op == "Clip":
-        return node.attrs["low"], node.attrs["high"]
-    return None
+    return node.attrs["low"], node.attrs["high"]
 
 
 def _is_clamped(node: Node) -> bool:
