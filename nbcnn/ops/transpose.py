@@ -26,6 +26,7 @@ class Transpose(Op):
 
     layout = "plain"
     activations = ()
+    since = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         rank = len(facts.value(node, 0).dims)
@@ -67,6 +68,7 @@ class _Blocks(Op):
     """
 
     inverse = ""
+    since = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x = facts.value(node, 0)
