@@ -61,12 +61,18 @@ ONNX up to opset {newest}.
 Row = tuple[str, str, str, str, str]
 
 
+def _parts(name: str) -> tuple[str, str]:
+    """Domain and operator of a name in REGISTRY."""
+    domain, _, op = name.rpartition(".")
+    return domain, op
+
+
 def versions(name: str, since: int, newest: int) -> str:
     """The versions of an operator's definition that a file of opset FIRST or later can use."""
     every = sorted(
         schema.since_version
         for schema in onnx.defs.get_all_schemas_with_history()
-        if schema.name == name and not schema.domain and not schema.deprecated and schema.since_version <= newest
+        if (schema.domain, schema.name) == _parts(name) and not schema.deprecated and schema.since_version <= newest
     )
     first = max([version for version in every if version <= max(FIRST, since)], default=every[0])
     return ", ".join(str(version) for version in every if version >= first)
@@ -76,7 +82,8 @@ def rows(newest: int) -> list[Row]:
     """One row for each operator of ONNX that the engine has, by name."""
     found = []
     for name, op in sorted(REGISTRY.items()):
-        if onnx.defs.has(name):
+        domain, op_type = _parts(name)
+        if onnx.defs.has(op_type, domain=domain):
             kernel = type(op).bind is not Op.bind or op.rewritten
             trained = type(op).grad is not Op.grad or op.rewritten
             gradient = "yes" if trained else "no" if op.differentiable else "-"

@@ -93,6 +93,7 @@ KERNELS: dict[str, str] = {
     "softmax_grad": "softmax",
     "sparse_along_axis": "sparse",
     "top_k": "ranking",
+    "training_step": "training",
     "transpose_matrices": "layout",
     "transpose_weights": "pack",
     "unpack_weights": "pack",

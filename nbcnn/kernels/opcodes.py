@@ -83,3 +83,9 @@ REFLECTION = 2
 DEVIATION = 0  # the root of the mean squared distance from the mean, which is taken off first
 LENGTH = 1  # the root of the mean, or sum, of squares
 SIZE = 2  # the sum of absolute values
+
+# `training_step(kind, ...)`.
+ADAM = 0
+ADAGRAD = 1
+MOMENTUM = 2
+NESTEROV = 3

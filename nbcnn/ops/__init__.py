@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from nbcnn.ops.base import REGISTRY, Facts, Op, lookup
+from nbcnn.ops.base import REGISTRY, Facts, Op, find, full_name, lookup
 
-__all__ = ["FAMILIES", "REGISTRY", "Facts", "Op", "lookup"]
+__all__ = ["FAMILIES", "REGISTRY", "Facts", "Op", "find", "full_name", "lookup"]
 
 FAMILIES = (
     "arithmetic",
@@ -55,6 +55,7 @@ FAMILIES = (
     "softmax",
     "sparse",
     "take",
+    "training",
     "transpose",
     "unpool",
     "update",

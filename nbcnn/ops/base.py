@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
     from nbcnn.binder import Binder
 
-__all__ = ["REGISTRY", "Facts", "Op", "Shaped", "UndeterminedError", "lookup", "register"]
+__all__ = ["REGISTRY", "Facts", "Op", "Shaped", "UndeterminedError", "find", "full_name", "lookup", "register"]
 
 Shaped = tuple[np.dtype, tuple[int, ...]]
 """What `infer` says of an output: element type and ONNX-order shape."""
@@ -175,6 +175,7 @@ def _in_onnx_order(array: np.ndarray, value: Value) -> np.ndarray:
 
 
 REGISTRY: dict[str, Op] = {}
+"""All operators by `full_name`."""
 
 OpClass = TypeVar("OpClass", bound=type[Op])
 
@@ -191,10 +192,19 @@ def register(*names: str) -> Callable[[OpClass], OpClass]:
     return enter
 
 
+def full_name(node: Node) -> str:
+    """How REGISTRY calls a node's operator: with its domain in front, where that is not ONNX's own."""
+    return node.op if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op}"
+
+
+def find(node: Node) -> Op | None:
+    """The operator of a node, if the engine has it."""
+    return REGISTRY.get(full_name(node))
+
+
 def lookup(node: Node) -> Op:
     """The operator of a node; raises UnsupportedError."""
-    op: Any = REGISTRY.get(node.op)
-    if op is None or node.domain not in ("", "ai.onnx"):
-        domain = f"{node.domain}." if node.domain else ""
-        raise UnsupportedError(f"{node.label}: operator {domain}{node.op} is not supported")
+    op = find(node)
+    if op is None:
+        raise UnsupportedError(f"{node.label}: operator {full_name(node)} is not supported")
     return op

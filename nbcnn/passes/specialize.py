@@ -21,10 +21,10 @@ import numpy as np
 from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
 from nbcnn.filemap import lies_in_file
 from nbcnn.graph import Graph, Node, Value, is_float
-from nbcnn.ops import REGISTRY, Facts, lookup
+from nbcnn.ops import Facts, find, lookup
 from nbcnn.passes.inline import body_of, branch
 
-__all__ = ["Mode", "Sweep", "specialize", "unsupported"]
+__all__ = ["Mode", "Sweep", "is_known", "specialize", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,16 @@ def compute_dtype(stored: np.dtype, dtype: np.dtype) -> np.dtype:
 
 def unsupported(graph: Graph) -> list[str]:
     """One line for every node whose operator the engine does not have."""
-    return [n.label for n in graph.nodes if not _is_known(n, graph)]
+    return [n.label for n in graph.nodes if not is_known(n, graph)]
 
 
-def _is_known(node: Node, graph: Graph) -> bool:
-    standard = node.domain in ("", "ai.onnx") and (node.op in REGISTRY or node.op == "If")
-    return standard or _key(node) in graph.functions
+def is_known(node: Node, graph: Graph) -> bool:
+    """Whether the engine has the operator of a node, or the file defines it."""
+    return find(node) is not None or _is_if(node) or _key(node) in graph.functions
+
+
+def _is_if(node: Node) -> bool:
+    return node.op == "If" and node.domain in ("", "ai.onnx")
 
 
 def _key(node: Node) -> tuple[str, str, str]:
@@ -157,7 +161,7 @@ class Sweep:
         if _key(node) in self.source.functions:
             self._call(node)
             return
-        if node.op == "If" and node.domain in ("", "ai.onnx"):
+        if _is_if(node):
             self._choose(node)
             return
         op = lookup(node)

@@ -11,8 +11,8 @@ from nbcnn.autodiff import Backward
 from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
 from nbcnn.graph import Graph, Node, Value, is_float
 from nbcnn.model import Model
-from nbcnn.ops import REGISTRY, lookup
-from nbcnn.passes.specialize import Mode, Sweep, specialize
+from nbcnn.ops import full_name, lookup
+from nbcnn.passes.specialize import Mode, Sweep, is_known, specialize
 from nbcnn.report.notes import Notes, training_notes
 from nbcnn.trainables import trainable
 
@@ -88,8 +88,8 @@ def _check_running(graph: Graph, feeds: Feeds, dtype: np.dtype, answers: dict[in
     unknown: set[str] = set()
     for node in copy.nodes:
         answer = answers[id(originals[id(node)])]
-        if node.op not in REGISTRY or node.domain not in ("", "ai.onnx"):
-            answer.runs, answer.reason = False, f"operator {_full_name(node)} is not supported"
+        if not is_known(node, graph):
+            answer.runs, answer.reason = False, f"operator {full_name(node)} is not supported"
         elif blocked := [name for name in node.inputs if name in unknown]:
             answer.reason = f"not looked at: its input {blocked[0]!r} comes from a node that cannot run"
         else:
@@ -163,7 +163,3 @@ def _blame(error: NbcnnError, report: CheckReport, what: str) -> None:
 
 def _without_label(text: str, label: str) -> str:
     return text.removeprefix(f"{label}: ")
-
-
-def _full_name(node: Node) -> str:
-    return f"{node.domain}.{node.op}" if node.domain else node.op
