@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbcnn.graph import Graph, Value
 from nbcnn.model import Model
 from nbcnn.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from nbcnn.onnx_io import ModelProto, Report
 
-__all__ = ["get_num_threads", "load", "save", "set_num_threads", "validate"]
+__all__ = ["get_num_threads", "infer", "load", "save", "set_num_threads", "validate"]
 
 
 def load(
@@ -39,13 +40,20 @@ def load(
     return Model(read_model(source), dtype, source=str(name), exact=exact, autotune=autotune)
 
 
-def save(model: Model, path: str | os.PathLike[str]) -> None:
+def save(model: Model, path: str | os.PathLike[str], opset: int | None = None) -> None:
     """Write a model; see Model.save."""
     from nbcnn.onnx_io import write_model
 
     with model.lock:
         graph = model.trained_graph()
-    write_model(graph, path)
+    write_model(graph, path, opset=opset)
+
+
+def infer(graph: Graph) -> dict[str, Value]:
+    """Types and shapes of a graph's values, by name, as far as onnx's shape inference can tell."""
+    from nbcnn import onnx_io
+
+    return onnx_io.infer(graph)
 
 
 def validate(

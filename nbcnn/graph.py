@@ -138,6 +138,7 @@ class Graph:
     values: everything known of any value, by name (source graphs: the file's value_info, inputs and outputs).
     opset: domain -> version; "" is ONNX itself.
     functions: (domain, operator, overload) -> its definition, for operators that the file defines.
+    renamed: present name -> the name that the value has in `origin`, where they differ.
     """
 
     name: str = "graph"
@@ -150,6 +151,7 @@ class Graph:
     functions: dict[tuple[str, str, str], Function] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     doc: str = ""
+    renamed: dict[str, str] = field(default_factory=dict)
     origin: Any = field(default=None, repr=False)
 
     def copy(self) -> Graph:
@@ -163,6 +165,7 @@ class Graph:
             values={k: replace(v) for k, v in self.values.items()},
             opset=dict(self.opset),
             metadata=dict(self.metadata),
+            renamed=dict(self.renamed),
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Graph:

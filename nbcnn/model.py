@@ -17,6 +17,7 @@ from nbcnn.graph import Dim, Graph, Value, is_float
 from nbcnn.parameter import Parameter
 
 if TYPE_CHECKING:
+    from nbcnn.init import Initializer
     from nbcnn.passes.algorithms import Choose
     from nbcnn.plan import Plan
     from nbcnn.repeat import Repeat
@@ -244,16 +245,61 @@ class Model:
         alone = is_small(graph)
         return build_plan(graph, used, self.dtype, self._arena, threads=1 if alone else most(), alone=alone)
 
+    # --- changing it: each gives another model with the present weights, and leaves this one as it is
+
+    def replace_head(
+        self, classes: int, *, output: str | None = None, init: str | Initializer = "glorot_uniform", seed: int = 0
+    ) -> Model:
+        """With a new last layer, for so many classes; see surgery.new_head."""
+        from nbcnn.surgery import new_head
+
+        return self._with(new_head(self, classes, output=output, init=init, seed=seed))
+
+    def cut(self, name: str) -> Model:
+        """The front, up to the node or value of this name: a feature extractor; see surgery.cut."""
+        from nbcnn.surgery import cut
+
+        return self._with(cut(self, name))
+
+    def rename(self, names: Mapping[str, str]) -> Model:
+        """With other names of inputs, outputs or values, new names by old ones; see surgery.rename."""
+        from nbcnn.surgery import rename
+
+        return self._with(rename(self, names))
+
+    def set_batch(self, batch: int | str) -> Model:
+        """For batches of this size, or of any ("N"), also where a file has its size inside; see surgery.set_batch."""
+        from nbcnn.surgery import set_batch
+
+        return self._with(set_batch(self, batch))
+
+    def convert_fc_to_conv(self) -> Model:
+        """With convolutions in place of fully connected layers, for larger pictures; see surgery.convert_fc_to_conv."""
+        from nbcnn.surgery import convert_fc_to_conv
+
+        return self._with(convert_fc_to_conv(self))
+
+    def fold_batch_norm(self) -> Model:
+        """For export: batch norms become part of the layers before them; see surgery.fold_batch_norm."""
+        from nbcnn.surgery import fold_batch_norm
+
+        return self._with(fold_batch_norm(self))
+
+    def _with(self, graph: Graph) -> Model:
+        return Model(graph, self.dtype.name, source=self.source, exact=self.exact, autotune=self.autotune)
+
     # --- saving and proof
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], opset: int | None = None) -> None:
         """Write the network with its present weights: same graph, names, opset and metadata as it was loaded with.
 
-        Raises FileError when the file cannot be written; an old file then stays whole.
+        opset: another version of ONNX's operators, to which onnx's converter brings the nodes. Raises FileError when
+        the file cannot be written, ModelError when the network has no form in that version; an old file then stays
+        whole.
         """
         from nbcnn.api import save
 
-        save(self, path)
+        save(self, path, opset)
 
     def trained_graph(self) -> Graph:
         """The source graph with the present weights (arrays of weights that never changed are shared, not copied)."""

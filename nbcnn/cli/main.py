@@ -23,6 +23,7 @@ COMMANDS = {
     "summary": "Show a network's layers: shapes, parameters, multiply-adds, memory.",
     "check": "Say what of a network can run and be trained, and why not.",
     "bench": "Time a network on this machine, layer by layer and beside onnxruntime.",
+    "export": "Write a network for another opset, or changed: cut, renamed, another batch size.",
     "warmup": "Compile ahead of time what a network needs on this machine.",
 }
 """Name -> line of help. The command is `command` in nbcnn/cli/<name>.py."""

@@ -10,7 +10,8 @@ from onnx import ModelProto
 
 from nbcnn.onnx_io.exporter import to_proto
 from nbcnn.onnx_io.importer import read_model
+from nbcnn.onnx_io.inference import infer
 from nbcnn.onnx_io.validation import Report, validate
 from nbcnn.onnx_io.writer import write_model
 
-__all__ = ["ModelProto", "Report", "read_model", "to_proto", "validate", "write_model"]
+__all__ = ["ModelProto", "Report", "infer", "read_model", "to_proto", "validate", "write_model"]

@@ -123,6 +123,8 @@ def write_graph(
         if text(getattr(proto, field)) != value:
             setattr(proto, field, value)
     before = GraphProto() if origin is None else origin
+    if graph.renamed and origin is not None:
+        before = with_new_names(origin, {old: new for new, old in graph.renamed.items()})
     gone = names_of(before) - names_in(graph)
     rewrite(proto.node, (node_proto(node, store) for node in graph.nodes))
     write_initializers(proto, before, graph, weights or store)
@@ -131,6 +133,22 @@ def write_graph(
     rewrite(proto.value_info, inner_infos(before, graph, gone))
     notes = [note for note in before.quantization_annotation if note.tensor_name not in gone]
     rewrite(proto.quantization_annotation, notes)
+
+
+def with_new_names(proto: GraphProto, names: dict[str, str]) -> GraphProto:
+    """A copy of a file's graph in which values have other names (old -> new); nodes are written anew anyway."""
+    copy = GraphProto()
+    copy.CopyFrom(proto)
+    sparse = [entry.values for entry in copy.sparse_initializer]
+    for entry in (*copy.input, *copy.value_info, *copy.initializer, *sparse):
+        entry.name = names.get(entry.name, entry.name)
+    for node in copy.node:
+        rewrite(node.output, [names.get(name, name) for name in node.output])
+    for note in copy.quantization_annotation:
+        note.tensor_name = names.get(note.tensor_name, note.tensor_name)
+        for entry in note.quant_parameter_tensor_names:
+            entry.value = names.get(entry.value, entry.value)
+    return copy
 
 
 def names_of(proto: GraphProto) -> set[str]:

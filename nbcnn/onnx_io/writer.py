@@ -18,6 +18,7 @@ from onnx import TensorProto
 
 from nbcnn.errors import FileError, InputError, ModelError
 from nbcnn.graph import Graph
+from nbcnn.onnx_io.conversion import convert
 from nbcnn.onnx_io.exporter import model_proto
 from nbcnn.onnx_io.external import DataFile
 from nbcnn.onnx_io.memory import trim_heap
@@ -34,11 +35,14 @@ SMALL = 1024
 """Tensors of fewer bytes stay in the model file, where readers look for shapes and scalars (onnx's own threshold)."""
 
 
-def write_model(graph: Graph, path: str | os.PathLike[str], *, external: bool | None = None) -> None:
+def write_model(
+    graph: Graph, path: str | os.PathLike[str], *, external: bool | None = None, opset: int | None = None
+) -> None:
     """Write a graph as an ONNX file.
 
-    external: True puts the weights into `<path>.data` beside it, False all into the file, None keeps to what the
-    model had when it was read (and puts them beside it when they would not fit into one file).
+    opset: the version of ONNX's operators, None for the graph's. external: True puts the weights into `<path>.data`
+    beside it, False all into the file, None keeps to what the model had when it was read (and puts them beside it when
+    they would not fit into one file).
 
     An old file at `path` stays whole until the new one is whole and has passed onnx's checker. Raises FileError when
     the file cannot be written, ModelError when the graph is not valid.
@@ -51,6 +55,8 @@ def write_model(graph: Graph, path: str | os.PathLike[str], *, external: bool | 
         raise FileError(f"{target}: cannot be written: it is not a file")
     if not target.parent.is_dir():
         raise FileError(f"{target}: cannot be written: there is no folder {target.parent}")
+    if opset is not None:
+        graph = convert(graph, opset)
     weights = Weights(chooser(graph, data, external))
     head = serialize(graph, weights)
     try:

@@ -188,7 +188,7 @@ def test_outputs_and_counts() -> None:
         new_head(GEMM, 0)
     with pytest.raises(InputError, match=r"classes must be .*, not 'a'"):
         new_head(GEMM, "a")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="on a Model or a Graph, not on a str"):
+    with pytest.raises(InputError, match="on a Model or a Graph, not a str"):
         new_head("m.onnx", 3)  # type: ignore[arg-type]
     two = GEMM.copy()
     two.outputs.append(two.values["f"])
@@ -202,3 +202,13 @@ def test_a_model_gives_its_present_weights() -> None:
     name = next(n.inputs[1] for n in network.graph.nodes if n.op == "Conv")
     network.parameters[name].value = np.full(network.parameters[name].shape, 3, np.float32)
     assert (new_head(network, NEW).initializers[name] == 3).all()
+
+
+def test_a_models_method_gives_another_model() -> None:
+    network = Model(graph_of("lenet", size=8), exact=True)
+    changed = network.replace_head(NEW, seed=2)
+    assert (changed.outputs[0].shape, network.outputs[0].shape) == (("N", NEW), ("N", 10))
+    assert changed.exact
+    assert np.array_equal(
+        changed.parameters["fc3.weight"].value, network.replace_head(NEW, seed=2).parameters["fc3.weight"].value
+    )

@@ -16,6 +16,7 @@ from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.init import Initializer, initializer
 from nbcnn.model import Model
+from nbcnn.surgery.weights import arriving, constant, drop_unread, root, source, store, unread
 
 __all__ = ["Head", "find_head", "new_head"]
 
@@ -25,7 +26,6 @@ VIEWS = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsque
 ACTIVATIONS = ("LogSoftmax", "Relu", "Sigmoid", "Softmax")
 PASSED = (*POOLS, *VIEWS, *ACTIVATIONS)
 """What may stand between a head and the output: operators that work for any number of classes."""
-CARRIERS = ("Identity", "Reshape", "Transpose")
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,8 @@ def new_head(
     replaced.
     """
     check_count("classes", classes)
-    if not isinstance(model, Graph | Model):
-        raise InputError(f"a new head goes on a Model or a Graph, not on a {type(model).__name__}")
-    graph = model.trained_graph() if isinstance(model, Model) else model.copy()
-    nodes, names = _unread(graph)
+    graph = source(model, "a new head goes on")
+    nodes, names = unread(graph)
     spared = names.union(*(node.outputs for node in nodes))
     head = find_head(graph, output)
     _replace_weight(graph, head, classes, lambda shape: initializer(init)(shape, seed))
@@ -72,7 +70,7 @@ def new_head(
             _mend_reshape(graph, node, head.classes, classes)
         for name in filter(None, node.outputs):
             _mend_value(graph, name, head.classes, classes)
-    _drop_unread(graph, spared)
+    drop_unread(graph, spared)
     return graph
 
 
@@ -111,14 +109,8 @@ def find_head(graph: Graph, output: str | None = None) -> Head:
 
 def _data_operand(graph: Graph, producers: dict[str, Node], add: Node) -> str | None:
     """The operand of an Add that is not its bias; None when neither is a bias."""
-    weights = [_root(producers, name) in graph.initializers for name in add.inputs]
+    weights = [root(producers, name) in graph.initializers for name in add.inputs]
     return add.inputs[weights.index(False)] if sum(weights) == 1 else None
-
-
-def _root(producers: dict[str, Node], name: str) -> str:
-    while name in producers and producers[name].op in CARRIERS:
-        name = producers[name].inputs[0]
-    return name
 
 
 def _class_axis(node: Node) -> int:
@@ -132,39 +124,12 @@ def _weight(graph: Graph, producers: dict[str, Node], node: Node) -> np.ndarray:
     """The head's weight in the shape in which it arrives, or a ModelError."""
     if node.op == "Conv" and node.attrs.get("group", 1) != 1:
         raise ModelError(f"no new head: {node.label} has groups, each with classes of its own")
-    array = _arriving(graph, producers, node.inputs[1])
+    array = arriving(graph, producers, node.inputs[1])
     if array is None:
         raise ModelError(f"no new head: the weight of {node.label}, {node.inputs[1]!r}, is not stored in the file")
     if array.ndim < 2 or (node.op == "MatMul" and array.ndim != 2):
         raise ModelError(f"no new head: the weight of {node.label} has shape {list(array.shape)}, which is no matrix")
     return array
-
-
-def _arriving(graph: Graph, producers: dict[str, Node], name: str) -> np.ndarray | None:
-    """An initializer as it is after the Identity, Reshape and Transpose nodes that it came through."""
-    if name in graph.initializers:
-        return graph.initializers[name]
-    node = producers.get(name)
-    if node is None or node.op not in CARRIERS:
-        return None
-    array = _arriving(graph, producers, node.inputs[0])
-    if array is None or node.op == "Identity":
-        return array
-    if node.op == "Transpose":
-        return array.transpose(node.attrs.get("perm"))
-    shape = _constant(graph, producers, node.input(1))
-    return None if shape is None else array.reshape([int(n) for n in shape])
-
-
-def _constant(graph: Graph, producers: dict[str, Node], name: str) -> np.ndarray | None:
-    if name in graph.initializers:
-        return graph.initializers[name]
-    node = producers.get(name)
-    return (
-        np.asarray(node.attrs["value"])
-        if node is not None and node.op == "Constant" and "value" in node.attrs
-        else None
-    )
 
 
 def _check_readers(graph: Graph, nodes: list[Node]) -> None:
@@ -184,7 +149,7 @@ def _replace_weight(graph: Graph, head: Head, classes: int, make: Callable[[tupl
     shape[head.weight_axis] = classes
     first = np.moveaxis(np.empty(shape, np.uint8), head.weight_axis, 0).shape
     array = np.moveaxis(make(first), 0, head.weight_axis)
-    _store(graph, head.node, 1, np.ascontiguousarray(array, dtype=old.dtype))
+    store(graph, head.node, 1, np.ascontiguousarray(array, dtype=old.dtype), "head")
 
 
 def _replace_bias(graph: Graph, head: Head, classes: int) -> None:
@@ -193,40 +158,19 @@ def _replace_bias(graph: Graph, head: Head, classes: int) -> None:
     node, slot = head.node, 2
     if head.bias is not None:
         node = head.bias
-        slot = next(i for i, name in enumerate(node.inputs) if _root(producers, name) in graph.initializers)
+        slot = next(i for i, name in enumerate(node.inputs) if root(producers, name) in graph.initializers)
     if not node.input(slot):
         return
-    old = _arriving(graph, producers, node.inputs[slot])
+    old = arriving(graph, producers, node.inputs[slot])
     if old is None:
         raise ModelError(f"no new head: the bias of {node.label}, {node.inputs[slot]!r}, is not stored in the file")
     shape = tuple(classes if n == head.classes else n for n in old.shape)
-    _store(graph, node, slot, np.zeros(shape, old.dtype))
-
-
-def _store(graph: Graph, node: Node, slot: int, array: np.ndarray) -> None:
-    """Let an input be this initializer, under its root's name where nothing else reads that."""
-    producers, readers = graph.producers(), graph.consumers()
-    name = root = _root(producers, node.inputs[slot])
-    step, alone = node.inputs[slot], True
-    while True:
-        alone = alone and len(readers.get(step, [])) == 1
-        if step == root:
-            break
-        step = producers[step].inputs[0]
-    if not alone:
-        name = graph.fresh(f"{root}.head")
-    node.inputs[slot] = name
-    graph.initializers[name] = array
-    known = graph.values.get(name)
-    if known is None or known.shape is None or known.dtype is None:
-        graph.values[name] = Value(name, array.dtype, array.shape)
-    else:
-        known.shape = array.shape
+    store(graph, node, slot, np.zeros(shape, old.dtype), "head")
 
 
 def _mend_reshape(graph: Graph, node: Node, old: int, new: int) -> None:
     """Where the target shape spells the number of classes, let it spell the new one."""
-    shape = _constant(graph, graph.producers(), node.input(1))
+    shape = constant(graph, graph.producers(), node.input(1))
     if shape is None:
         raise ModelError(f"no new head: {node.label} takes a shape that is computed")
     if old == new or old not in shape[1:]:
@@ -251,39 +195,3 @@ def _mend_value(graph: Graph, name: str, old: int, new: int) -> None:
         elif not any(d == new for d in dims[1:]):
             dims = [d if i == 0 or not isinstance(d, int) else None for i, d in enumerate(dims)]
         value.shape = tuple(dims)
-
-
-def _unread(graph: Graph) -> tuple[list[Node], set[str]]:
-    """The carriers and constants, and the names of the initializers, that nothing reads."""
-    readers, outputs = graph.consumers(), set(graph.output_names())
-    nodes = [
-        node
-        for node in graph.nodes
-        if node.op in (*CARRIERS, "Constant") and not any(name in readers or name in outputs for name in node.outputs)
-    ]
-    inner = {
-        name
-        for node in graph.nodes
-        for attribute in node.attrs.values()
-        if isinstance(attribute, Graph)
-        for reader in attribute.nodes
-        for name in reader.inputs
-    }
-    return nodes, graph.initializers.keys() - readers.keys() - outputs - inner
-
-
-def _drop_unread(graph: Graph, spared: set[str]) -> None:
-    """Remove the carriers, constants and initializers that nothing reads any more, but for those that nothing read
-    before.
-    """
-    while True:
-        nodes, names = _unread(graph)
-        gone = [node for node in nodes if spared.isdisjoint(node.outputs)]
-        if not gone:
-            break
-        graph.nodes = [node for node in graph.nodes if node not in gone]
-    for name in names - spared:
-        del graph.initializers[name]
-    left = {name for node in graph.nodes for name in node.outputs} | {v.name for v in graph.inputs}
-    for name in graph.values.keys() - left - graph.initializers.keys():
-        del graph.values[name]
