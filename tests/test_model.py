@@ -257,7 +257,7 @@ def test_batches_that_contradict_each_other(model: nbcnn.Model) -> None:
 
 def test_unsupported_operators_are_listed_all_at_once() -> None:
     nodes = [
-        helper.make_node("NonZero", ["x"], ["p"], "where"),
+        helper.make_node("Bernoulli", ["x"], ["p"], "where"),
         helper.make_node("Relu", ["x"], ["q"], "fine"),
         helper.make_node("Tokenizer", ["q"], ["r"], "words", domain="org.example"),
         helper.make_node("Det", ["x"], ["y"]),
@@ -268,7 +268,7 @@ def test_unsupported_operators_are_listed_all_at_once() -> None:
     with pytest.raises(UnsupportedError) as error:
         model(np.eye(2, dtype=np.float32))
     message = str(error.value)
-    assert all(word in message for word in ("NonZero 'where'", "Tokenizer 'words'", "Det (of 'y')")), message
+    assert all(word in message for word in ("Bernoulli 'where'", "Tokenizer 'words'", "Det (of 'y')")), message
     assert "fine" not in message and "\n" not in message
 
 

@@ -18,7 +18,7 @@ OPEN_TO = {
     "filemap": {"errors", "memory"},
     "geometry": {"errors"},
     "ops": {"binder", "errors", "graph", "geometry", "kernels", "memory", "ops", "parameter"},
-    "onnx_io": {"errors", "filemap", "graph", "geometry", "ops", "onnx_io"},
+    "onnx_io": {"arguments", "errors", "filemap", "graph", "geometry", "ops", "onnx_io"},
     "kernels": {"kernels"},
 }
 # The only parts that may import a part.
