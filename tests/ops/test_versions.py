@@ -118,7 +118,7 @@ FORMS = [
     ),
     Form("Compress", 9, NEWEST, [X[:, [0, 2]]], [X, np.array([True, False, True])], {"axis": 1}),
     Form("NonZero", 9, NEWEST, [np.nonzero(X > 0)], [np.maximum(X, 0)]),
-    Form("Unique", 11, NEWEST, [[0, 1, 3], [3, 0, 1], [1, 2, 2, 0, 1], [1, 2, 2]], [TIES[0]]),
+    Form("Unique", 11, NEWEST, [[0.0, 1.0, 3.0], [3, 0, 1], [1, 2, 2, 0, 1], [1, 2, 2]], [TIES[0]]),
     Form("NonMaxSuppression", 10, NEWEST, [[[0, 0, 1], [0, 0, 2]]], [BOXES, SCORES, ints(3), C[:1] / 2, C[:1] / 4]),
     Form("ReverseSequence", 10, NEWEST, [X[:, ::-1]], [X, ints(3, 3)], {"batch_axis": 0, "time_axis": 1}),
     Form("Tile", 6, NEWEST, [np.tile(X, (1, 2, 3))], [X, ints(1, 2, 3)]),
