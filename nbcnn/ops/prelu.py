@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbcnn.binder import Binder
-from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
 from nbcnn.ops.arithmetic import bind_arithmetic
@@ -25,19 +25,23 @@ if TYPE_CHECKING:
 
 @register("PRelu")
 class PRelu(Op):
-    """ONNX opsets 7, 9, 16. inputs: X, slope, which broadcasts to the shape of X -> Y."""
+    """ONNX opsets 1, 6 (one slope, or one for each channel), 7, 9, 16. inputs: X, slope, which broadcasts to the shape
+    of X -> Y.
+    """
 
+    since = 1
     activations = (0,)
     trainable = (1,)
 
     def normalize(self, node: Node, facts: Facts) -> None:
         node.attrs = {}
-        slope = facts.value(node, 1)
+        x, slope = facts.value(node, 0), facts.value(node, 1)
         if facts.opset < 7 and slope.size > 1:
-            raise UnsupportedError(
-                f"{node.label}: slopes by the rules of opset {facts.opset} are not supported; "
-                "convert the file to opset 7 or later"
-            )
+            if len(x.dims) < 2 or slope.dims != x.dims[1:2]:
+                raise ModelError(
+                    f"{node.label}: {slope.dims} slopes for an input of shape {x.dims}; one for each channel"
+                )
+            node.inputs[1] = facts.reshape(slope.name, (slope.size, *(1,) * (len(x.dims) - 2)), node)
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         x, slope = inputs

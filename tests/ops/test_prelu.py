@@ -133,7 +133,24 @@ def test_integers_are_refused() -> None:
         Case("PRelu", [np.array([1]), np.array([2])], weights=(1,)).run()
 
 
-def test_slopes_of_opset_6_are_refused() -> None:
-    x, slope = draw((2, 4, 3, 4), (4,), dtype=np.float32)
-    with pytest.raises(UnsupportedError, match=r"PRelu 'node': .*opset 6.*opset 7"):
+@pytest.mark.parametrize("weights", [(), (1,)])
+@pytest.mark.parametrize("kind", [Case, ChannelsLast])
+@pytest.mark.parametrize("shape", [(3, 4), (2, 4, 5), (2, 4, 3, 4)])
+def test_slopes_of_opset_6_are_those_of_channels(
+    shape: tuple[int, ...], kind: type[Case], weights: tuple[int, ...]
+) -> None:
+    x, dy = draw(shape, shape, dtype=np.float32)
+    slope = np.array([0.1, -0.2, 0.3, 2], np.float32)
+    today = slope.reshape(4, *(1,) * (len(shape) - 2))
+    case = kind("PRelu", [x, slope], weights=weights, opset=6)
+    wanted = reference.prelu(x, today)
+    np.testing.assert_allclose(case.run()[0], wanted, rtol=1e-6)
+    _, (dx, dslope) = case.run_training([dy], wanted=(0, 1))
+    for grad, right in zip((dx, dslope), reference.prelu_backward(dy, x, today), strict=True):
+        np.testing.assert_allclose(grad, right.reshape(grad.shape), rtol=1e-5, atol=1e-5)
+
+
+def test_slopes_of_opset_6_must_fit_the_channels() -> None:
+    x, slope = draw((2, 4, 3, 4), (3,), dtype=np.float32)
+    with pytest.raises(ModelError, match=r"PRelu 'node': \(3,\) slopes for an input of shape \(2, 4, 3, 4\)"):
         Case("PRelu", [x, slope], opset=6).run()
