@@ -52,6 +52,8 @@ KERNELS: dict[str, str] = {
     "integer_offsets": "requantize",
     "integer_scales": "requantize",
     "inverted_residual": "inverted_residual",
+    "log_likelihood": "likelihood",
+    "log_likelihood_grad": "likelihood",
     "lrn": "lrn",
     "lrn_grad": "lrn",
     "matmul_batched": "matmul",

@@ -89,3 +89,8 @@ ADAM = 0
 ADAGRAD = 1
 MOMENTUM = 2
 NESTEROV = 3
+
+# `log_likelihood(reduction, ...)`.
+EACH = 0
+TOTAL = 1
+MEAN = 2

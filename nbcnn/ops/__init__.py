@@ -31,6 +31,7 @@ FAMILIES = (
     "integer_conv",
     "inverted_residual",
     "layout",
+    "likelihood",
     "logic",
     "loss",
     "lrn",
