@@ -1,4 +1,4 @@
-"""IntegerConv and IntegerMatMul: products of bytes, bound to kernels. Made by the integer_products pass.
+"""IntegerConv, IntegerDepthwise and IntegerMatMul: products of bytes. Made by the integer_products pass.
 
 inputs: X, packed weights, offsets, edge, scales or none -> Y: int32, where there are no scales; quantized bytes; or
 float32.
@@ -16,19 +16,21 @@ import numpy as np
 from nbcnn.binder import Binder, Buffer
 from nbcnn.geometry import Window, window
 from nbcnn.graph import Node
+from nbcnn.kernels.cpu.pixels import PIXELS
 from nbcnn.kernels.cpu.tiling import PANEL_VECS, ROWS, lanes
 from nbcnn.ops.base import register
-from nbcnn.ops.gather import BLOCK, Gather, triple, whole_lines, window_taps
+from nbcnn.ops.depthwise import TASK_LINES
+from nbcnn.ops.gather import BLOCK, TASKS, Gather, triple, whole_lines, window_taps
 from nbcnn.ops.packing import Conversion, Packing
 from nbcnn.ops.requantize import SUM_BYTES, padded_channels
 
-__all__ = ["SLACK", "pad"]
+__all__ = ["SLACK"]
 
 SLACK = 64
 """Bytes behind a copy of x, which may be read and count nothing."""
 
 
-def pad(node: Node, b: Binder, win: Window, images: int, channels: int) -> tuple[Buffer, Window]:
+def _pad(node: Node, b: Binder, win: Window, images: int, channels: int) -> tuple[Buffer, Window]:
     """Copy x, its pixels' size in `win`, to unsigned bytes with the padding around them; the copy and the window over
     it.
     """
@@ -41,6 +43,14 @@ def pad(node: Node, b: Binder, win: Window, images: int, channels: int) -> tuple
     return copy, replace(win, size=wide, begins=none, ends=none)
 
 
+def _scales(node: Node, b: Binder) -> Buffer:
+    """The scales of the sums; ones, which are not read, where the sums are the result."""
+    if node.input(4):
+        return b.buffer(node.inputs[4])
+    packing: Packing = node.attrs["packing"]
+    return b.constant(np.ones(packing.groups * padded_channels(packing), np.float32))
+
+
 def _bind(node: Node, b: Binder, x: Buffer, gather: Gather, apart: tuple[int, int]) -> None:
     """Emit the call of integer_gather. apart: elements of x and of y from group to group."""
     packing: Packing = node.attrs["packing"]
@@ -51,15 +61,11 @@ def _bind(node: Node, b: Binder, x: Buffer, gather: Gather, apart: tuple[int, in
     ]
     gather = replace(gather, taps=numbered)
     slot = whole_lines((len(numbered) + 5) * block + 2 * 16)
-    if node.input(4):
-        scales = b.buffer(node.inputs[4])
-    else:
-        scales = b.constant(np.ones(packing.groups * padded_channels(packing), np.float32))
     w, offsets, edge = (b.buffer(name) for name in node.inputs[1:4])
     grid, source, target, _ = gather.grids(packing)
     b.call(
         "integer_gather",
-        *(x, w, offsets, edge, scales, b.buffer(node.outputs[0]), gather.tap_table(b)),
+        *(x, w, offsets, edge, _scales(node, b), b.buffer(node.outputs[0]), gather.tap_table(b)),
         b.scratch(slot * b.threads, np.int64),
         b.scratch(ROWS * PANEL_VECS * lanes(SUM_BYTES) * b.threads, np.int32),
         *(grid, source, target, (packing.groups, packing.channels, *apart)),
@@ -82,7 +88,7 @@ class IntegerConv(Conversion):
         images, channels = x.dims[:2]
         source = b.buffer(x.name)
         if attrs["flip"] or packing.inner > 1 or packing.run % 4:
-            source, win = pad(node, b, win, images, channels)
+            source, win = _pad(node, b, win, images, channels)
         kernel = win.kernel if packing.inner == 1 else (*win.kernel[:-1], 1)
         whole = (0,) * len(kernel)
         gather = Gather(
@@ -100,6 +106,39 @@ class IntegerConv(Conversion):
         _bind(node, b, source, gather, (packing.run, packing.channels))
 
 
+@register("IntegerDepthwise")
+class IntegerDepthwise(Conversion):
+    """A filter for each channel, over one or two spatial dimensions. Attributes as IntegerConv's."""
+
+    layout = "last"
+    activations = (0,)
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
+        attrs, parts = node.attrs, node.attrs["parts"]
+        win = window(x.dims[2:], attrs["kernel"], attrs["strides"], attrs["pads"], attrs["dilations"])
+        images, channels = x.dims[:2]
+        source = b.buffer(x.name)
+        if attrs["flip"]:
+            source, win = _pad(node, b, win, images, channels)
+        kernel, size, steps = (triple(v, 1)[1:] for v in (win.kernel, win.size, win.strides))
+        dilations, before, out = triple(win.dilations, 1)[1:], triple(win.begins, 0)[1:], triple(win.out, 1)[1:]
+        wide = max(before[1] + size[1], (out[1] - 1) * steps[1] + (kernel[1] - 1) * dilations[1] + 1)
+        quads, registers = -(-kernel[0] // 4), -(-channels // lanes(SUM_BYTES))
+        lines = min(out[0], TASK_LINES)
+        blocks = max(1, min(registers, registers * images * -(-out[0] // lines) // TASKS))
+        slot = -(-(quads * wide + PIXELS) * lanes(SUM_BYTES) // 16) * 16
+        w, offsets, edge = (b.buffer(name) for name in node.inputs[1:4])
+        b.call(
+            "integer_depthwise",
+            *(source, w, offsets, edge, _scales(node, b), b.buffer(y.name)),
+            b.scratch(slot * b.threads, np.int32),
+            *((*kernel, *dilations), (quads, parts), (*size, *steps), (images, *out, channels), before),
+            (lines, blocks, wide, slot),
+            *(attrs[name] for name in ("zero", "low", "high")),
+        )
+
+
 @register("IntegerMatMul")
 class IntegerMatMul(Conversion):
     """A stack of matrices A (rows, depth) by as many of W, or all rows of A by one."""
@@ -114,6 +153,6 @@ class IntegerMatMul(Conversion):
         source = b.buffer(x.name)
         if node.attrs["flip"] or depth % 4:
             all_rows = (rows * count,)
-            source, _ = pad(node, b, Window(all_rows, (1,), (1,), (1,), (0,), (0,), all_rows), 1, depth)
+            source, _ = _pad(node, b, Window(all_rows, (1,), (1,), (1,), (0,), (0,), all_rows), 1, depth)
         gather = Gather(1, (rows,), (rows,), depth, (1,), (rows,), channels, (0,), (1,), [((0,), 0)])
         _bind(node, b, source, gather, (rows * depth, rows * channels))

@@ -12,7 +12,7 @@ from nbcnn.kernels.cpu.tiling import panel_width
 from nbcnn.ops.base import register
 from nbcnn.ops.packing import Conversion, Packing
 
-__all__ = ["SUM_BYTES", "padded_channels", "panel_bytes", "quads"]
+__all__ = ["SUM_BYTES", "depthwise_bytes", "padded_channels", "panel_bytes", "quads"]
 
 SUM_BYTES = 4
 """Bytes of a sum: integer packings have the panels of 32-bit numbers."""
@@ -29,6 +29,11 @@ def padded_channels(packing: Packing) -> int:
     return -(-packing.channels // width) * width
 
 
+def depthwise_bytes(packing: Packing, lines: tuple[int, int], parts: int) -> int:
+    """Bytes of the packed weights of a depthwise convolution, whose kernel has this height and width."""
+    return padded_channels(packing) * parts * -(-lines[0] // 4) * lines[1] * 4
+
+
 def panel_bytes(packing: Packing, parts: int) -> int:
     """Bytes of packed weights."""
     return packing.groups * padded_channels(packing) * packing.taps * parts * quads(packing) * 4
@@ -37,7 +42,7 @@ def panel_bytes(packing: Packing, parts: int) -> int:
 @register("IntegerWeights")
 class IntegerWeights(Conversion):
     """inputs: W (bytes, in ONNX order), its zero points or none -> panels (int8), their sums (int32). Attributes:
-    packing, parts.
+    packing, parts; lines, the height and width of the kernel, where every channel has a filter of its own, else none.
     """
 
     def bind(self, node: Node, b: Binder) -> None:
@@ -46,6 +51,10 @@ class IntegerWeights(Conversion):
         zero = b.buffer(node.inputs[1]) if node.input(1) else b.empty(w.dtype)
         panels, sums = (b.buffer(name) for name in node.outputs)
         dims, order, parts = packing.dims, packing.order, node.attrs["parts"]
+        if node.attrs["lines"]:
+            dims = (packing.channels, *node.attrs["lines"])
+            b.call("pack_depthwise_integers", b.buffer(w.name), zero, panels, sums, dims, node.attrs["parts"])
+            return
         b.call("pack_integers", b.buffer(w.name), zero, panels, sums, dims, order, parts)
 
 

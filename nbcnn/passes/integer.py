@@ -1,8 +1,9 @@
 """Products of integers for the integer kernels: weights packed, zero points and scales in numbers for each channel.
 
 Rules:
-1. ConvInteger and QLinearConv become IntegerConv, and MatMulInteger and QLinearMatMul IntegerMatMul, with nodes that
-make what they read: IntegerWeights, IntegerOffsets and IntegerScales;
+1. ConvInteger and QLinearConv become IntegerConv, or IntegerDepthwise where each channel has a filter of its own, and
+MatMulInteger and QLinearMatMul IntegerMatMul, with nodes that make what they read: IntegerWeights, IntegerOffsets and
+IntegerScales;
 2. a product whose A has a zero point or a scale for each row, or whose matrices broadcast in their batch, stays.
 """
 
@@ -11,11 +12,12 @@ from __future__ import annotations
 import numpy as np
 
 from nbcnn.graph import Graph, Node
-from nbcnn.ops.conv import reads_lines
+from nbcnn.kernels.cpu.width import WIDTH_BYTES
+from nbcnn.ops.conv import is_depthwise, reads_lines
 from nbcnn.ops.integer import PRODUCTS, conv_window
-from nbcnn.ops.packing import Packing, dense, matrix, rows
+from nbcnn.ops.packing import Packing, dense, depthwise, matrix, rows
 from nbcnn.ops.quantize import integer_range
-from nbcnn.ops.requantize import SUM_BYTES, padded_channels, panel_bytes, quads
+from nbcnn.ops.requantize import SUM_BYTES, depthwise_bytes, padded_channels, panel_bytes, quads
 
 __all__ = ["integer_products"]
 
@@ -44,6 +46,8 @@ def _packing(graph: Graph, node: Node) -> Packing | None:
         win, group = conv_window(node, x, w), node.attrs["group"]
         if reads_lines(win, w.dims[1], group):
             return rows(w.dims[0], w.dims[1], win.kernel, SUM_BYTES)
+        if _lines(node, w.dims):
+            return depthwise(w.dims[0], win.kernel, SUM_BYTES)
         return dense(group, w.dims[0] // group, w.dims[1], win.kernel, SUM_BYTES)
     of_x = [places.x_zero] if places.scales is None else [places.x_zero, places.scales[0]]
     of_w = [places.w_zero] if places.scales is None else [places.w_zero, places.scales[1]]
@@ -56,6 +60,13 @@ def _packing(graph: Graph, node: Node) -> Packing | None:
     alike = x.dims[:-2] == w.dims[:-2] and all(not node.input(i) or values[node.inputs[i]].size == 1 for i in of_w)
     count = w.size // (depth * columns)
     return Packing(count, columns, 1, 1, depth, (depth * columns, 1, 0, 0, columns), SUM_BYTES) if alike else None
+
+
+def _lines(node: Node, w: tuple[int, ...]) -> tuple[int, int] | None:
+    """Height and width of the kernel, where every channel has one of its own and the kernel for that serves."""
+    if "Conv" not in node.op or not is_depthwise(w, node.attrs["group"]) or len(w) > 4:
+        return None
+    return (1, w[2]) if len(w) == 3 else (w[2], w[3])
 
 
 def parts_of(graph: Graph, w: str, zero: str) -> int:
@@ -85,11 +96,15 @@ def _expand(graph: Graph, node: Node, packing: Packing) -> list[Node]:
     def made(name: str, dtype: str, size: int) -> str:
         return graph.new_value(f"{node.outputs[0]}.{name}", dtype, (size,), "packed")
 
-    panels, sums = made("panels", "int8", panel_bytes(packing, parts)), made("sums", "int32", count)
-    offsets, edge = made("offsets", "int32", count), made("edge", "uint8", quads(packing) * 4)
+    lines = _lines(node, graph.values[w].dims)
+    size = depthwise_bytes(packing, lines, parts) if lines else panel_bytes(packing, parts)
+    panels, sums = made("panels", "int8", size), made("sums", "int32", count)
+    offsets, edge = made("offsets", "int32", count), made("edge", "uint8", max(WIDTH_BYTES, quads(packing) * 4))
     common = {"packing": packing}
     found = [
-        Node("IntegerWeights", [w, w_zero] if w_zero else [w], [panels, sums], common | {"parts": parts}),
+        Node(
+            "IntegerWeights", [w, w_zero] if w_zero else [w], [panels, sums], common | {"parts": parts, "lines": lines}
+        ),
         Node("IntegerOffsets", [sums, x_zero, bias], [offsets, edge], common | {"flip": flip, "dtype": x.dtype}),
     ]
     inputs = [x.name, panels, offsets, edge]
@@ -103,6 +118,6 @@ def _expand(graph: Graph, node: Node, packing: Packing) -> list[Node]:
     settings |= {"low": float(limits[0] - zero), "high": float(limits[1] - zero)}
     op = "IntegerMatMul"
     if "Conv" in node.op:
-        op = "IntegerConv"
+        op = "IntegerDepthwise" if lines else "IntegerConv"
         settings |= {k: attrs[k] for k in ("strides", "pads", "dilations")} | {"kernel": graph.values[w].dims[2:]}
     return [*found, Node(op, inputs, node.outputs, settings, name=node.name)]

@@ -19,7 +19,7 @@ from nbcnn.kernels.cpu.conv import gather_rows, locate
 from nbcnn.kernels.cpu.jit import inlined, kernel, serial
 from nbcnn.kernels.cpu.tiling import PANEL_VECS, ROWS
 
-__all__ = ["integer_gather", "pack_integers", "pad_integers"]
+__all__ = ["integer_gather", "pack_integers", "pad_integers", "part_of"]
 
 
 @inlined
@@ -150,7 +150,7 @@ def integer_gather(
 
 
 @serial
-def _part(value, number):
+def part_of(value, number):
     """The signed byte that is this part of a whole number."""
     for _ in range(number):
         value -= min(max(value, -128), 127)
@@ -183,7 +183,7 @@ def _pack_panel(task, w, zero, out, sums, dims, order, width, panels, parts):
                     run = i * depth + c
                     for part in range(parts):
                         quad = ((part * taps + tap) * quads + run // 4) * width + lane
-                        out[place + quad * 4 + run % 4] = _part(value, part)
+                        out[place + quad * 4 + run % 4] = part_of(value, part)
         sums[task * width + lane] = total
 
 

@@ -18,7 +18,19 @@ from nbcnn.kernels.cpu.rounding import STRICT
 from nbcnn.kernels.cpu.simd import VecType, emit_call, emit_clamp, emit_first_mask, emit_load, pointer_to, splat, vec_of
 from nbcnn.kernels.cpu.width import BYTE_PRODUCTS
 
-__all__ = ["begin", "blank", "factors", "multiply", "spill", "store", "store_first", "weights"]
+__all__ = [
+    "begin",
+    "blank",
+    "factors",
+    "multiply",
+    "products",
+    "quad",
+    "quad_first",
+    "spill",
+    "store",
+    "store_first",
+    "weights",
+]
 
 QUAD = 4
 """Bytes that a lane multiplies at once."""
@@ -123,6 +135,68 @@ def multiply(typingctx, tile, x, starts, offset, row):
         return context.make_tuple(builder, tile, out)
 
     return tile(tile, x, starts, types.int64, row), codegen
+
+
+@intrinsic
+def products(typingctx, tile, columns, starts, offset, row):
+    """products(tile, columns, starts, offset, row): tile[r] += four bytes in each lane of columns[starts[r] + offset...]
+    (int32) times those of row[0].
+    """
+
+    def codegen(context, builder, signature, args):
+        acc = cgutils.unpack_tuple(builder, args[0], tile.count)
+        (reg,) = cgutils.unpack_tuple(builder, args[4], 1)
+        halves = None if BYTE_PRODUCTS else _emit_halves(builder, reg, signed=True)
+        out = []
+        for r, start in enumerate(cgutils.unpack_tuple(builder, args[2], starts.count)):
+            at = builder.add(start, args[3])
+            value = emit_load(builder, pointer_to(context, builder, signature.args[1], args[1], at), 4)
+            out.append(_emit_products(builder, acc[r], value, reg, halves))
+        return context.make_tuple(builder, tile, out)
+
+    return tile(tile, columns, starts, types.int64, row), codegen
+
+
+def _emit_quad(builder, lines, kind):
+    """Registers of bytes as one of 32-bit lanes, the first in the lowest byte."""
+    found = None
+    for i, line in enumerate(lines):
+        wide = builder.zext(line, kind)
+        if i:
+            wide = builder.shl(wide, ir.Constant(kind, [8 * i] * kind.count))
+        found = wide if found is None else builder.or_(found, wide)
+    return found
+
+
+@intrinsic
+def quad(typingctx, x, starts, columns):
+    """quad(x, starts, columns): bytes at four places of x, side by side in the lanes of a register as `columns` has."""
+    vec = vec_of(columns)
+
+    def codegen(context, builder, signature, args):
+        bytes_ = ir.VectorType(ir.IntType(8), vec.count)
+        at = cgutils.unpack_tuple(builder, args[1], starts.count)
+        pointers = [_byte_pointer(context, builder, signature.args[0], args[0], i, bytes_) for i in at]
+        return _emit_quad(builder, [emit_load(builder, p, 1) for p in pointers], context.get_value_type(vec))
+
+    return vec(x, starts, columns), codegen
+
+
+@intrinsic
+def quad_first(typingctx, x, starts, columns, length):
+    """quad_first(x, starts, columns, length): as quad, but lanes from `length` on are not read."""
+    vec = vec_of(columns)
+
+    def codegen(context, builder, signature, args):
+        bytes_ = ir.VectorType(ir.IntType(8), vec.count)
+        mask, lines = emit_first_mask(builder, args[3], vec.count), []
+        for i in cgutils.unpack_tuple(builder, args[1], starts.count):
+            pointer = _byte_pointer(context, builder, signature.args[0], args[0], i, bytes_)
+            given = [pointer, ir.IntType(32)(1), mask, ir.Constant(bytes_, None)]
+            lines.append(emit_call(builder, f"llvm.masked.load.v{vec.count}i8.p0", bytes_, given))
+        return _emit_quad(builder, lines, context.get_value_type(vec))
+
+    return vec(x, starts, columns, types.int64), codegen
 
 
 def _floats(row):
