@@ -21,6 +21,7 @@ from nbcnn.passes.lanes import multiply_less, pictures_in_lanes
 from nbcnn.passes.layout import choose_layouts
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.pictures import read_pictures_as_given
+from nbcnn.passes.quantized import fuse_quantized
 from nbcnn.passes.reorder import pool_before_activation
 from nbcnn.passes.specialize import Mode, specialize
 
@@ -43,6 +44,8 @@ def lower_for_inference(
     """
     graph = specialize(source, feeds, dtype, outputs, known=known)
     expand_einsum(graph)
+    eliminate(graph)
+    fuse_quantized(graph)
     decompose(graph)
     eliminate(graph)
     absorb_affine(graph)

@@ -44,6 +44,7 @@ FAMILIES = (
     "pool",
     "prelu",
     "quantize",
+    "quantized",
     "ranking",
     "reduce",
     "requantize",

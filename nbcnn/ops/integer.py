@@ -32,7 +32,7 @@ PRODUCTS = {
     "ConvInteger": Places(1, 2, 3, None, None),
     "MatMulInteger": Places(1, 2, 3, None, None),
     "QLinearConv": Places(3, 2, 5, (1, 4, 6), 8),
-    "QLinearMatMul": Places(3, 2, 5, (1, 4, 6), None),
+    "QLinearMatMul": Places(3, 2, 5, (1, 4, 6), 8),
 }
 
 
@@ -85,7 +85,7 @@ class _Product(Op):
         found = self.product(node, x.astype(np.float64), w.astype(np.float64))
         bias = None if places.bias is None else given[places.bias]
         if bias is not None:
-            found += bias.reshape(-1, *[1] * (x.ndim - 2))
+            found += self.result_spread(bias, x.ndim)
         if places.scales is None:
             return [found.astype(np.int64).astype(np.int32)]
         x_scale, w_scale, y_scale = (np.asarray(given[i]).astype(np.float32) for i in places.scales)
@@ -176,9 +176,9 @@ class _MatMul(_Product):
 
     def normalize(self, node: Node, facts: Facts) -> None:
         a, b = facts.value(node, 0), facts.value(node, PRODUCTS[node.op].w)
+        node.attrs = {}
         if not a.dims or not b.dims or a.dims[-1] != (b.dims[-2] if len(b.dims) > 1 else b.dims[0]):
             raise ModelError(f"{node.label}: cannot multiply {a.dims} by {b.dims}")
-        node.attrs = {}
         self._zero(node, facts)
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
@@ -205,5 +205,6 @@ class MatMulInteger(_MatMul):
 @register("QLinearMatMul")
 class QLinearMatMul(_MatMul):
     """ONNX opsets 10, 21. inputs: A, its scale and zero point (one, or one a row), B, its scale and zero point (one, or
-    one a column), the scale and zero point of Y -> Y, rounded as QLinearConv's.
+    one a column), the scale and zero point of Y -> Y, rounded as QLinearConv's. The fuse_quantized pass gives it a bias
+    (int32) for each column, and an attribute transB for a B (N, K).
     """

@@ -53,10 +53,13 @@ def _packing(graph: Graph, node: Node) -> Packing | None:
     of_w = [places.w_zero] if places.scales is None else [places.w_zero, places.scales[1]]
     if any(node.input(i) and values[node.inputs[i]].size > 1 for i in of_x):
         return None
+    first = "transB" in node.attrs
     depth, columns = (w.dims[-2], w.dims[-1]) if len(w.dims) > 1 else (w.dims[0], 1)
+    if first:
+        depth, columns = columns, depth
     one_each = all(not node.input(i) or values[node.inputs[i]].size in (1, columns) for i in of_w)
     if w.size == depth * columns:
-        return matrix(columns, depth, False, SUM_BYTES) if one_each else None
+        return matrix(columns, depth, first, SUM_BYTES) if one_each else None
     alike = x.dims[:-2] == w.dims[:-2] and all(not node.input(i) or values[node.inputs[i]].size == 1 for i in of_w)
     count = w.size // (depth * columns)
     return Packing(count, columns, 1, 1, depth, (depth * columns, 1, 0, 0, columns), SUM_BYTES) if alike else None
@@ -69,8 +72,10 @@ def _lines(node: Node, w: tuple[int, ...]) -> tuple[int, int] | None:
     return (1, w[2]) if len(w) == 3 else (w[2], w[3])
 
 
-def parts_of(graph: Graph, w: str, zero: str) -> int:
-    """How many signed bytes a weight less its zero point is the sum of."""
+def parts_of(graph: Graph, w: str, zero: str, output_first: bool) -> int:
+    """How many signed bytes a weight less its zero point is the sum of. output_first: whether it begins with the output
+    channels, else it ends with them.
+    """
     dtype = graph.values[w].dtype
     if not zero and dtype == np.int8:
         return 1
@@ -79,7 +84,7 @@ def parts_of(graph: Graph, w: str, zero: str) -> int:
         return ALL_PARTS
     least, greatest = int(array.min()), int(array.max())
     if shift is not None:
-        centred = array.astype(np.int32) - (shift.reshape(-1, *[1] * (array.ndim - 1)) if array.ndim > 2 else shift)
+        centred = array.astype(np.int32) - (shift.reshape(-1, *[1] * (array.ndim - 1)) if output_first else shift)
         least, greatest = int(centred.min()), int(centred.max())
     return max(1, -(-greatest // 127), -(least // 128))
 
@@ -89,7 +94,7 @@ def _expand(graph: Graph, node: Node, packing: Packing) -> list[Node]:
     x, w = graph.values[node.inputs[0]], node.inputs[places.w]
     x_zero, w_zero = node.input(places.x_zero), node.input(places.w_zero)
     bias = "" if places.bias is None else node.input(places.bias)
-    parts = parts_of(graph, w, w_zero)
+    parts = parts_of(graph, w, w_zero, "Conv" in node.op or "transB" in attrs)
     flip = 128 if x.dtype == np.int8 else 0
     count = packing.groups * padded_channels(packing)
 
@@ -115,7 +120,7 @@ def _expand(graph: Graph, node: Node, packing: Packing) -> list[Node]:
     zero, limits = attrs["zero"] or 0, integer_range(attrs["to"])
     assert limits is not None
     settings = common | {"parts": parts, "flip": flip, "zero": zero}
-    settings |= {"low": float(limits[0] - zero), "high": float(limits[1] - zero)}
+    settings |= {"low": attrs.get("low", float(limits[0] - zero)), "high": attrs.get("high", float(limits[1] - zero))}
     op = "IntegerMatMul"
     if "Conv" in node.op:
         op = "IntegerDepthwise" if lines else "IntegerConv"

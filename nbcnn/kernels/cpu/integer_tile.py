@@ -139,8 +139,8 @@ def multiply(typingctx, tile, x, starts, offset, row):
 
 @intrinsic
 def products(typingctx, tile, columns, starts, offset, row):
-    """products(tile, columns, starts, offset, row): tile[r] += four bytes in each lane of columns[starts[r] + offset...]
-    (int32) times those of row[0].
+    """products(tile, columns, starts, offset, row): tile[r] += the bytes at columns[starts[r] + offset] (int32)
+    times those of row[0], four in each lane.
     """
 
     def codegen(context, builder, signature, args):

@@ -1,0 +1,87 @@
+"""Work on quantized bytes, made by the fuse_quantized pass from what stood between DequantizeLinear and QuantizeLinear.
+
+All values are unsigned bytes. Attributes low and high: what a result is held between, in its own steps, before its zero
+point is added: an activation, and the range of a byte.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from nbcnn.binder import Binder
+from nbcnn.graph import Node
+from nbcnn.ops.base import register
+from nbcnn.ops.packing import Conversion
+
+__all__ = ["BYTE"]
+
+BYTE = np.dtype(np.uint8)
+
+
+@register("QuantizedAdd")
+class QuantizedAdd(Conversion):
+    """inputs: A, B, of one shape, and the scales of A, B and Y -> Y. Attributes: zeros, the zero points of these."""
+
+    activations = (0, 1)
+
+    def bind(self, node: Node, b: Binder) -> None:
+        a, other, *scales = (b.buffer(name) for name in node.inputs)
+        attrs = node.attrs
+        b.call(
+            "quantized_add", a, other, b.buffer(node.outputs[0]), *scales, attrs["zeros"], attrs["low"], attrs["high"]
+        )
+
+
+@register("QuantizedMean")
+class QuantizedMean(Conversion):
+    """inputs: X (N, C, D1...), the scales of X and Y -> Y (N, C, 1...), the mean of each channel. Attributes: zeros."""
+
+    layout = "last"
+    activations = (0,)
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
+        source, *scales = (b.buffer(name) for name in node.inputs)
+        shape = (x.dims[0], prod(x.dims[2:]), x.dims[1])
+        attrs, sums = node.attrs, b.scratch(y.size, np.int32)
+        b.call(
+            "quantized_mean",
+            source,
+            b.buffer(y.name),
+            sums,
+            *scales,
+            shape,
+            attrs["zeros"],
+            attrs["low"],
+            attrs["high"],
+        )
+
+
+@register("RequantizeTable")
+class RequantizeTable(Conversion):
+    """inputs: two scales -> what becomes of each byte of the first quantization in the second, (256,). Attributes:
+    zeros, low, high.
+    """
+
+    def bind(self, node: Node, b: Binder) -> None:
+        attrs = node.attrs
+
+        def fill(x_scale: np.ndarray, y_scale: np.ndarray, table: np.ndarray) -> None:
+            real = (np.arange(256) - attrs["zeros"][0]).astype(np.float32) * x_scale.astype(np.float32)
+            steps = np.clip(real / y_scale.astype(np.float32), attrs["low"], attrs["high"])
+            table[:] = (np.rint(steps) + attrs["zeros"][1]).astype(BYTE)
+
+        b.call(fill, *(b.buffer(name) for name in (*node.inputs, *node.outputs)))
+
+
+@register("LookUp")
+class LookUp(Conversion):
+    """inputs: X (bytes), a table (256,) -> table[X]."""
+
+    activations = (0,)
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, table = (b.buffer(name) for name in node.inputs)
+        b.call("look_up", x, b.buffer(node.outputs[0]), table)
