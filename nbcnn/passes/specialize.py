@@ -22,6 +22,7 @@ from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
 from nbcnn.filemap import lies_in_file
 from nbcnn.graph import Graph, Node, Value, is_float
 from nbcnn.ops import Facts, find, lookup
+from nbcnn.ops.base import UndeterminedError
 from nbcnn.passes.inline import body_of, branch
 
 __all__ = ["Mode", "Sweep", "is_known", "specialize", "unsupported"]
@@ -91,7 +92,12 @@ def specialize(
             graph.values[value.name] = Value(value.name, compute_dtype(kind, dtype), shape)
     wanted = list(outputs) if outputs is not None else source.output_names()
     for node in _needed(source, wanted, known):
-        sweep.visit(node)
+        try:
+            sweep.visit(node)
+        except UndeterminedError:
+            if not all(name in graph.values for name in wanted):
+                raise
+            break  # what is wanted lies in a branch or function, before what rests on unknown values
         if node.outputs and all(name in graph.values for name in wanted):
             break
     graph.inputs = [graph.values[v.name] for v in source.inputs if v.name in graph.values]
