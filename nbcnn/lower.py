@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
 
-from nbcnn.graph import Graph
+from nbcnn.graph import Graph, is_float
 from nbcnn.parameter import Parameter
 from nbcnn.passes.affine import absorb_affine
 from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
@@ -64,14 +64,26 @@ def lower_for_inference(
     return graph
 
 
-def lower_for_training(source: Graph, feeds: Feeds, dtype: np.dtype, outputs: Iterable[str], mode: Mode) -> Graph:
-    """The forward graph of a training step; the loss, the gradients and the updates are added to it by the trainer."""
+def lower_for_training(
+    source: Graph,
+    feeds: Feeds,
+    dtype: np.dtype,
+    outputs: Iterable[str],
+    mode: Mode,
+    trained: Container[str] | None = None,
+) -> Graph:
+    """The forward graph of a training step; the loss, the gradients and the updates are added to it by the trainer.
+
+    trained: the weights whose gradients are asked for, None for all of them.
+    """
+    weights = {name for name, array in source.initializers.items() if is_float(array.dtype)}
     graph = specialize(source, feeds, dtype, outputs, mode)
     expand_einsum(graph)
     decompose(graph)
     eliminate(graph)
     pool_before_activation(graph)
     fuse_epilogues(graph)
+    fuse_chains(graph, weights, weights if trained is None else trained)
     choose_layouts(graph)
     pictures_in_lanes(graph, train=True)
     return graph

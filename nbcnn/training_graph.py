@@ -79,7 +79,7 @@ def step_graph(
     def frozen(node: Node) -> bool:
         return is_frozen(node, freeze, source.initializers)
 
-    graph = lower_for_training(source, feeds, dtype, [logits], Mode(True, frozen))
+    graph = lower_for_training(source, feeds, dtype, [logits], Mode(True, frozen), trained)
     effects = [n for n in graph.nodes if n.attrs.get("effect")]
     graph.nodes = [n for n in graph.nodes if not n.attrs.get("effect")]
     _add_loss(graph, target, loss)

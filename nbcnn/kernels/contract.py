@@ -103,6 +103,7 @@ KERNELS: dict[str, str] = {
     "training_step": "training",
     "transpose_matrices": "layout",
     "transpose_weights": "pack",
+    "trigonometry": "trigonometry",
     "unpack_weights": "pack",
     "unpool": "unpool",
     "unpool_grad": "unpool",

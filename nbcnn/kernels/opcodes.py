@@ -30,7 +30,12 @@ GATE = 17  # tanh(softplus(x)), by which Mish multiplies x
 AFFINE = 18  # a x + b
 FILL = 19  # a
 COPY = 20  # x
-PAIR = 32  # of two operands: PAIR + ADD, SUB, MUL, DIV, MAX, MIN, which see below
+GELU = 21  # x times the share of the normal distribution that lies below x
+FLOOR = 22
+CEIL = 23
+ROUND = 24  # halves to the even neighbour
+PAIR = 32  # of two operands: PAIR + ADD, SUB, MUL, DIV, MAX, MIN, which see below, or
+WITHIN = 31  # PAIR + this: the second operand where the first lies between a and b or is one of them, else 0
 CLAMP = 15  # only as a gradient: that of CLIP, told from y, with nothing passing at the bounds themselves
 
 # `arithmetic(code, a, b, y, ...)`: y = a op b. A code and its REVERSED one differ in which operand comes first.
@@ -94,3 +99,17 @@ NESTEROV = 3
 EACH = 0
 TOTAL = 1
 MEAN = 2
+
+# `trigonometry(code, x, dy, y)`: y = f(x), or with SLOPE added y = dy f'(x).
+SIN = 0
+COS = 1
+TAN = 2
+ASIN = 3
+ACOS = 4
+ATAN = 5
+SINH = 6
+COSH = 7
+ASINH = 8
+ACOSH = 9
+ATANH = 10
+SLOPE = 16

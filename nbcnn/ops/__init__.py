@@ -9,6 +9,7 @@ from nbcnn.ops.base import REGISTRY, Facts, Op, find, full_name, lookup
 __all__ = ["FAMILIES", "REGISTRY", "Facts", "Op", "find", "full_name", "lookup"]
 
 FAMILIES = (
+    "activations",
     "arithmetic",
     "batch_lanes",
     "batch_norm",
@@ -59,6 +60,7 @@ FAMILIES = (
     "take",
     "training",
     "transpose",
+    "trigonometry",
     "unpool",
     "update",
     "where",

@@ -15,9 +15,11 @@ import numpy as np
 
 from nbcnn.binder import Binder, Buffer
 from nbcnn.errors import UnsupportedError
-from nbcnn.graph import Node, Value
+from nbcnn.graph import Graph, Node, Value
 from nbcnn.kernels import opcodes
 from nbcnn.ops.base import Facts, Op, Shaped, register
+from nbcnn.ops.derivative import derivative
+from nbcnn.ops.program import TENSORS, Number, Program, Step, allocate
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -28,7 +30,8 @@ SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 
 @dataclass(frozen=True)
 class Spec:
-    """code: of the kernel. keeps: what the gradient reads, "x" or "y" ("": neither). defaults: attributes and their
+    """code: of the kernel. keeps: what the gradient reads, "x" or "y" ("": neither; "flat": there
+    is none). defaults: attributes and their
     default values. scalars: the kernel's a and b from the attributes. fold: the same in NumPy, for constants.
     """
 
@@ -62,6 +65,9 @@ SPECS = {
     "Log": Spec(opcodes.LOG, "x", {}, fold=np.log),
     "Erf": Spec(opcodes.ERF, "x", {}),
     "Sqrt": Spec(opcodes.SQRT, "y", {}, fold=np.sqrt),
+    "Floor": Spec(opcodes.FLOOR, "flat", {}, fold=np.floor),
+    "Ceil": Spec(opcodes.CEIL, "flat", {}, fold=np.ceil),
+    "Round": Spec(opcodes.ROUND, "flat", {}, fold=np.rint),
 }
 
 
@@ -121,6 +127,8 @@ class Unary(_Elementwise):
         assert dy is not None
         x, y, spec = node.inputs[0], node.outputs[0], SPECS[node.op]
         a, b = spec.scalars(node.attrs)
+        if spec.keeps == "flat":
+            return [None]
         if not spec.keeps:
             return [back.add(node.op, [dy], like=x)]
         if node.op in ("LeakyRelu", "Elu", "Selu") and (a < 0 or b < 0):
@@ -191,11 +199,7 @@ def bind_elementwise(node: Node, b: Binder, code: int, scalars: tuple[float, flo
     bind_steps(node, b, [(code, opcodes.X, 0, opcodes.Y)], constants(b, scalars))
 
 
-Step = tuple[int, int, int, int]
-"""What opcodes.py says of a step: the code, two operands, and where the result goes."""
-
-
-def constants(b: Binder, numbers: Sequence[float]) -> Buffer:
+def constants(b: Binder, numbers: Sequence[Number]) -> Buffer:
     """The numbers of all steps, two for each, and two for one more."""
     return b.constant(np.array([*numbers, 0, 0], b.dtype))
 
@@ -220,15 +224,20 @@ def bind_steps(node: Node, b: Binder, steps: Sequence[Step], numbers: Buffer) ->
 @register("Chain")
 class Chain(Op):
     """Several of these, and arithmetic, one after the other (passes/chains.py). inputs: one or two tensors of one
-    shape, the constants where they rest on weights -> Y. Attributes: steps, constants (the others), links (the
-    operators).
+    shape, the constants where they rest on weights -> Y. Attributes: program, links (the operators).
     """
 
     activations = (0, 1)
 
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        (dy,) = dys
+        assert dy is not None and not any(need[1:]), node.label  # passes/chains.py sees to that
+        return [chain_gradient(back, node.attrs["program"], node.inputs[0], dy), None, None]
+
     def bind(self, node: Node, b: Binder) -> None:
-        table = node.input(2)
-        bind_steps(node, b, node.attrs["steps"], b.buffer(table) if table else constants(b, node.attrs["constants"]))
+        program, table = node.attrs["program"], node.input(2)
+        numbers = b.buffer(table) if table else constants(b, program.constants)
+        bind_steps(node, b, allocate(program.steps), numbers)
 
 
 @register("ChainConstants")
@@ -245,7 +254,34 @@ class ChainConstants(Op):
             b.call("copy_strided", b.buffer(node.inputs[index]), y, once, 0, once, place, once)
 
 
+def chain_nodes(
+    program: Program, tensors: list[str], output: str, links: Sequence[str], graph: Graph, name: str
+) -> list[Node]:
+    """The Chain that writes `output`, and what it takes besides."""
+    y = graph.values[output]
+    names = list(dict.fromkeys(c for c in program.constants if isinstance(c, str)))
+    found: list[Node] = []
+    table = ""
+    if names:
+        assert y.dtype is not None
+        known = [0.0 if isinstance(c, str) else c for c in program.constants]
+        table = graph.new_value(f"{output}.constants", y.dtype, (len(known) + 2,))
+        places = tuple((names.index(c), at) for at, c in enumerate(program.constants) if isinstance(c, str))
+        found.append(Node("ChainConstants", names, [table], {"known": known, "places": places}, name=name))
+    inputs = [*tensors, *[""] * (len(TENSORS) - len(tensors)), table]
+    attrs = {"program": program, "links": tuple(links)}
+    return [*found, Node("Chain", inputs, [output], attrs, name=name)]
+
+
 # --- gradients ------------------------------------------------------------------------------------------------------
+
+
+def chain_gradient(back: Backward, program: Program, x: str, dy: str) -> str:
+    """The gradient by x of a program of one tensor."""
+    value = back.graph.values[x]
+    dx = back.graph.new_value(f"{x}.grad", value.dtype, value.dims, value.layout)
+    back.nodes += chain_nodes(derivative(program), [x, dy], dx, ["Grad"] * len(program.steps), back.graph, name=dx)
+    return dx
 
 
 @register("ElementwiseGrad")

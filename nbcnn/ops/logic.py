@@ -1,4 +1,4 @@
-"""Operators that give booleans, or take them: comparisons, And, Or, Xor, Not, IsNaN, IsInf; and what rounds numbers.
+"""Operators that give booleans, or take them: comparisons, And, Or, Xor, Not, IsNaN, IsInf.
 
 Comparing floats is a kernel's work; for the rest, integers, booleans and strings, NumPy does it.
 """
@@ -123,17 +123,3 @@ class NotFinite(Op):
             return [np.isnan(x)]
         negative, positive = node.attrs["negative"], node.attrs["positive"]
         return [np.isinf(x) & (((x < 0) & negative) | ((x > 0) & positive))]
-
-
-@register("Floor", "Ceil", "Round")
-class Rounding(Op):
-    """ONNX: Floor, Ceil 6, 13; Round 11, 22 (halves to the even neighbour)."""
-
-    since = 6
-    differentiable = False
-
-    def fold(
-        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
-    ) -> list[np.ndarray] | None:
-        rule = {"Floor": np.floor, "Ceil": np.ceil, "Round": np.rint}[node.op]
-        return None if arrays[0] is None else [rule(arrays[0])]

@@ -7,7 +7,9 @@ Rules:
    read in all;
 3. two links or more become a `Chain`: a program of the element-wise kernel. Numbers that are weights reach it through
    `ChainConstants`, a node that rests on weights alone, so that a new value has its effect;
-4. tanh(softplus(x)) is one step, with one exponential instead of two and a logarithm.
+4. tanh(softplus(x)) is one step, with one exponential instead of two and a logarithm;
+5. where a network is trained, a chain reads one tensor, because its gradient reads that of its result too, and numbers
+   that are trained stay outside.
 
 What has become part of a convolution's or a sum's own clamp (fuse.py) is no link any more.
 """
@@ -19,26 +21,32 @@ from collections.abc import Container
 
 from nbcnn.graph import Graph, Node, is_float
 from nbcnn.kernels import opcodes
+from nbcnn.ops.activations import PROGRAMS
 from nbcnn.ops.arithmetic import CODES
-from nbcnn.ops.elementwise import SPECS
+from nbcnn.ops.elementwise import SPECS, chain_nodes
+from nbcnn.ops.program import TENSORS, Number, Program
 
 __all__ = ["fuse_chains"]
 
 PAIRS = {op: opcodes.PAIR + CODES[op] for op in ("Add", "Sub", "Mul", "Div", "Max", "Min")}
 POWERS = (2.0, 3.0)
-MOST_LINKS, MOST_TENSORS = 32, 2
-REGISTERS = (opcodes.X, opcodes.Z)
+MOST_LINKS = 32
 
 
 class _Numbers:
-    """Which values are single numbers that need no input data: `known` ones, and others that rest on weights."""
+    """Which values are single numbers that need no input data: `known` ones, and others that rest on weights, but on
+    none that is trained.
+    """
 
-    def __init__(self, graph: Graph, weights: Container[str]) -> None:
+    def __init__(self, graph: Graph, weights: Container[str], trained: Container[str]) -> None:
         self.fixed = set(graph.initializers)
+        moving = {name for name in self.fixed if name in trained}
         for node in graph.nodes:
             if node.inputs and all(name in self.fixed for name in filter(None, node.inputs)):
                 self.fixed.update(filter(None, node.outputs))
-        self.single = {name for name in self.fixed if graph.values[name].size == 1}
+            if not moving.isdisjoint(node.inputs):
+                moving.update(filter(None, node.outputs))
+        self.single = {name for name in self.fixed if graph.values[name].size == 1 and name not in moving}
         self.known = {
             name: float(graph.initializers[name].reshape(()))
             for name in self.single
@@ -55,9 +63,12 @@ class _Wiring:
         self.place = {id(node): index for index, node in enumerate(graph.nodes)}
 
 
-def fuse_chains(graph: Graph, weights: Container[str] = ()) -> None:
-    """weights: the initializers whose values may change."""
-    numbers = _Numbers(graph, weights)
+def fuse_chains(graph: Graph, weights: Container[str] = (), trained: Container[str] | None = None) -> None:
+    """weights: the initializers whose values may change; trained: those that a training step changes, None where the
+    graph is not for training.
+    """
+    numbers = _Numbers(graph, weights, trained or ())
+    most_tensors = len(TENSORS) if trained is None else 1
     links = {id(node) for node in graph.nodes if _is_link(node, graph, numbers)}
     wiring = _Wiring(graph)
     taken: set[int] = set()
@@ -65,7 +76,7 @@ def fuse_chains(graph: Graph, weights: Container[str] = ()) -> None:
     for node in reversed(graph.nodes):
         if id(node) not in links or id(node) in taken:
             continue
-        members = _grown(node, links - taken, wiring, numbers)
+        members = _grown(node, links - taken, wiring, numbers, most_tensors)
         if len(members) > 1:
             taken |= {id(n) for n in members}
             made[id(node)] = _chain(members, graph, numbers)
@@ -75,7 +86,7 @@ def fuse_chains(graph: Graph, weights: Container[str] = ()) -> None:
 
 def _is_link(node: Node, graph: Graph, numbers: _Numbers) -> bool:
     """Rule 1."""
-    if node.op not in SPECS and node.op not in PAIRS and node.op not in ("Clip", "Pow"):
+    if not any(node.op in ops for ops in (SPECS, PROGRAMS, PAIRS, ("Clip", "Pow"))):
         return False
     y = graph.values[node.outputs[0]]
     tensors = [name for name in node.inputs if name not in numbers.single]
@@ -92,7 +103,7 @@ def _tensors(nodes: list[Node], numbers: _Numbers) -> list[str]:
     return list(dict.fromkeys(name for node in nodes for name in node.inputs if name not in inside))
 
 
-def _grown(last: Node, links: set[int], wiring: _Wiring, numbers: _Numbers) -> list[Node]:
+def _grown(last: Node, links: set[int], wiring: _Wiring, numbers: _Numbers, most_tensors: int) -> list[Node]:
     """Rule 2: the largest chain found that ends in this link, in order.
 
     What reads one tensor too many is gone through, because a link further on may make up for it: in x * f(x) the factor
@@ -112,47 +123,45 @@ def _grown(last: Node, links: set[int], wiring: _Wiring, numbers: _Numbers) -> l
             break
         members = min(able, key=lambda nodes: len(_tensors(nodes, numbers)))
         count = len(_tensors(members, numbers))
-        if count > MOST_TENSORS + 1:
+        if count > most_tensors + 1:
             break
-        best = members if count <= MOST_TENSORS else best
+        best = members if count <= most_tensors else best
     return sorted(best, key=lambda node: wiring.place[id(node)])
 
 
 # --- rules 3 and 4 ----------------------------------------------------------------------------------------------------
 
 
-class _Program:
-    """Steps as they are written: results are numbered from 2 on, after the two tensors."""
+class _Writer:
+    """Writes the steps of links, one link after the other. at: the number of each value's result."""
 
-    def __init__(self, tensors: list[str], numbers: _Numbers) -> None:
-        self.numbers = numbers
-        self.at = dict(zip(tensors, REGISTERS, strict=False))
-        self.steps: list[tuple[int, int, int]] = []
-        self.constants: list[float | str] = []
-
-    def step(self, code: int, first: int, second: int = 0, a: float | str = 0.0, b: float | str = 0.0) -> int:
-        self.steps.append((code, first, second))
-        self.constants += [a, b]
-        return len(self.steps) - 1 + len(REGISTERS)
+    def __init__(self, tensors: list[str], numbers: _Numbers, graph: Graph) -> None:
+        self.numbers, self.values = numbers, graph.values
+        self.program = Program()
+        self.at = dict(zip(tensors, TENSORS, strict=False))
 
     def add(self, node: Node) -> None:
         result = self._pair(node) if node.op in PAIRS else self._single(node)
         if "low" in node.attrs and node.op in PAIRS:
-            result = self.step(opcodes.CLIP, result, a=node.attrs["low"], b=node.attrs["high"])
+            result = self.program.step(opcodes.CLIP, result, a=node.attrs["low"], b=node.attrs["high"])
         self.at[node.outputs[0]] = result
 
     def _single(self, node: Node) -> int:
-        x = self.at[node.inputs[0]]
-        before = self.steps[x - len(REGISTERS)] if x >= len(REGISTERS) else (-1, 0, 0)
-        if node.op == "Tanh" and before[0] == opcodes.SOFTPLUS:
-            return self.step(opcodes.GATE, before[1])
+        program, x = self.program, self.at[node.inputs[0]]
+        if node.op == "Tanh" and program.code(x) == opcodes.SOFTPLUS:
+            return program.step(opcodes.GATE, program.steps[x - len(TENSORS)][1])
         if node.op == "Clip":
-            return self.step(opcodes.CLIP, x, a=node.attrs["low"], b=node.attrs["high"])
+            return program.step(opcodes.CLIP, x, a=node.attrs["low"], b=node.attrs["high"])
         if node.op == "Pow":
-            square = self.step(PAIRS["Mul"], x, x)
-            return square if self.numbers.known[node.inputs[1]] == POWERS[0] else self.step(PAIRS["Mul"], square, x)
+            square = program.pair(opcodes.MUL, x, x)
+            is_square = self.numbers.known[node.inputs[1]] == POWERS[0]
+            return square if is_square else program.pair(opcodes.MUL, square, x)
+        if node.op in PROGRAMS:
+            dtype = self.values[node.outputs[0]].dtype
+            assert dtype is not None
+            return PROGRAMS[node.op][1](program, x, node.attrs, dtype)
         a, b = SPECS[node.op].scalars(node.attrs)
-        return self.step(SPECS[node.op].code, x, a=a, b=b)
+        return program.step(SPECS[node.op].code, x, a=a, b=b)
 
     def _pair(self, node: Node) -> int:
         for place, name in enumerate(node.inputs):
@@ -160,82 +169,36 @@ class _Program:
                 simple = self._with_number(node.op, self.at[node.inputs[1 - place]], name, place)
                 if simple is not None:
                     return simple
-                self.at[name] = self.step(opcodes.FILL, opcodes.X, a=self.numbers.known.get(name, name))
-        return self.step(PAIRS[node.op], self.at[node.inputs[0]], self.at[node.inputs[1]])
+                self.at[name] = self.program.step(opcodes.FILL, opcodes.X, a=self.numbers.known.get(name, name))
+        return self.program.step(PAIRS[node.op], self.at[node.inputs[0]], self.at[node.inputs[1]])
 
     def _with_number(self, op: str, x: int, name: str, place: int) -> int | None:
         """One step, where there is one, for an operand that is a number; place: which."""
-        value = self.numbers.known.get(name)
-        number: float | str = name if value is None else value
+        value, step = self.numbers.known.get(name), self.program.step
+        number: Number = name if value is None else value
         if op == "Add":
-            return self.step(opcodes.AFFINE, x, a=1.0, b=number)
+            return step(opcodes.AFFINE, x, a=1.0, b=number)
         if op == "Mul":
-            return self.step(opcodes.AFFINE, x, a=number, b=0.0)
+            return step(opcodes.AFFINE, x, a=number, b=0.0)
         if op == "Sub" and place == 0:
-            return self.step(opcodes.AFFINE, x, a=-1.0, b=number)
+            return step(opcodes.AFFINE, x, a=-1.0, b=number)
         if value is None or not math.isfinite(value):
             return None
         if op == "Sub":
-            return self.step(opcodes.AFFINE, x, a=1.0, b=-value)
+            return step(opcodes.AFFINE, x, a=1.0, b=-value)
         if op == "Div" and place == 1 and 1e-30 < abs(value) < 1e30:
-            return self.step(opcodes.AFFINE, x, a=1 / value, b=0.0)
+            return step(opcodes.AFFINE, x, a=1 / value, b=0.0)
         if op in ("Max", "Min"):
             low, high = (value, math.inf) if op == "Max" else (-math.inf, value)
-            return self.step(opcodes.CLIP, x, a=low, b=high)
+            return step(opcodes.CLIP, x, a=low, b=high)
         return None
-
-    def finish(self) -> tuple[list[tuple[int, int, int, int]], list[float | str]]:
-        """The steps that matter, with slots for their results, and their constants."""
-        first = len(REGISTERS)
-        last_read: dict[int, int] = {first + len(self.steps) - 1: len(self.steps)}
-        for index in range(len(self.steps) - 1, -1, -1):
-            if first + index in last_read:
-                for operand in self._read(index):
-                    last_read.setdefault(operand, index)
-        where: dict[int, int] = dict(zip(REGISTERS, REGISTERS, strict=True))
-        free: list[int] = []
-        used = 0
-        program, constants = [], []
-        for index, (code, one, two) in enumerate(self.steps):
-            if first + index not in last_read:
-                continue
-            operands = self._read(index)
-            if last_read[first + index] == len(self.steps):
-                slot = opcodes.Y
-            elif free:
-                slot = free.pop()
-            else:
-                slot, used = opcodes.SLOT + used, used + 1
-            program.append((code, where[one], where[two] if len(operands) > 1 else 0, slot))
-            constants += self.constants[2 * index : 2 * index + 2]
-            where[first + index] = slot
-            # Only now, because a step whose operand and result are one is not vectorized.
-            free += [where[o] for o in set(operands) if o >= first and last_read[o] == index]
-        return program, constants
-
-    def _read(self, index: int) -> tuple[int, ...]:
-        code, one, two = self.steps[index]
-        return () if code == opcodes.FILL else (one, two) if code >= opcodes.PAIR else (one,)
 
 
 def _chain(nodes: list[Node], graph: Graph, numbers: _Numbers) -> list[Node]:
     """Rule 3: the nodes that replace these."""
-    tensors = _tensors(nodes, numbers)
-    program = _Program(tensors, numbers)
+    tensors, last = _tensors(nodes, numbers), nodes[-1]
+    writer = _Writer(tensors, numbers, graph)
     for node in nodes:
-        program.add(node)
-    steps, constants = program.finish()
-    last = nodes[-1]
-    y = graph.values[last.outputs[0]]
-    names = list(dict.fromkeys(c for c in constants if isinstance(c, str)))
-    known = [0.0 if isinstance(c, str) else c for c in constants]
-    found: list[Node] = []
-    table = ""
-    if names:
-        assert y.dtype is not None
-        table = graph.new_value(f"{y.name}.constants", y.dtype, (len(known) + 2,))
-        places = tuple((names.index(c), at) for at, c in enumerate(constants) if isinstance(c, str))
-        found.append(Node("ChainConstants", names, [table], {"known": known, "places": places}, name=last.name))
-    attrs = {"steps": steps, "constants": known, "links": tuple(node.op for node in nodes)}
-    inputs = [*tensors, *[""] * (MOST_TENSORS - len(tensors)), table]
-    return [*found, Node("Chain", inputs, [y.name], attrs, name=last.name)]
+        writer.add(node)
+    links = [node.op for node in nodes]
+    return chain_nodes(writer.program.pruned(), tensors, last.outputs[0], links, graph, last.name)

@@ -18,6 +18,7 @@ from nbcnn.kernels.opcodes import (
     ABS,
     ADD,
     AFFINE,
+    CEIL,
     CLAMP,
     CLIP,
     COPY,
@@ -26,7 +27,9 @@ from nbcnn.kernels.opcodes import (
     ERF,
     EXP,
     FILL,
+    FLOOR,
     GATE,
+    GELU,
     HARD_SIGMOID,
     HARD_SWISH,
     LEAKY_RELU,
@@ -36,6 +39,7 @@ from nbcnn.kernels.opcodes import (
     MUL,
     NEG,
     PAIR,
+    ROUND,
     SIGMOID,
     SIGN,
     SLOT,
@@ -45,6 +49,7 @@ from nbcnn.kernels.opcodes import (
     SUB,
     TANH,
     TILE,
+    WITHIN,
     X,
     Y,
     Z,
@@ -126,6 +131,18 @@ def _apply(code, x, y, a, b):
             v = transcendental.exp(highest if x[i] > highest else x[i])
             v *= v + two
             y[i] = v / (v + two)
+    elif code == GELU:
+        for i in range(count):
+            y[i] = transcendental.gelu(x[i])
+    elif code == FLOOR:
+        for i in range(count):
+            y[i] = np.floor(x[i])
+    elif code == CEIL:
+        for i in range(count):
+            y[i] = np.ceil(x[i])
+    elif code == ROUND:
+        for i in range(count):
+            y[i] = np.rint(x[i])
     elif code == AFFINE:
         for i in range(count):
             y[i] = a * x[i] + b
@@ -138,8 +155,9 @@ def _apply(code, x, y, a, b):
 
 
 @serial
-def _apply_pair(code, u, v, y):
+def _apply_pair(code, u, v, y, a, b):
     """y = u op v."""
+    zero = y.dtype.type(0)
     if code == ADD:
         for i in range(y.size):
             y[i] = u[i] + v[i]
@@ -158,6 +176,10 @@ def _apply_pair(code, u, v, y):
     elif code == MIN:
         for i in range(y.size):
             y[i] = u[i] if (u[i] <= v[i]) | math.isnan(u[i]) else v[i]
+    elif code == WITHIN:
+        for i in range(y.size):
+            passed = v[i]
+            y[i] = passed if (u[i] >= a) & (u[i] <= b) else zero
 
 
 @serial
@@ -178,10 +200,11 @@ def _run(program, constants, x, z, y, tiles, first, start, stop):
         code, target = program[4 * step], program[4 * step + 3]
         u = _operand(program[4 * step + 1], x, z, tiles, first, start, stop)
         result = part(y, start, stop) if target == Y else _operand(target, x, z, tiles, first, start, stop)
+        a, b = constants[2 * step], constants[2 * step + 1]
         if code >= PAIR:
-            _apply_pair(code - PAIR, u, _operand(program[4 * step + 2], x, z, tiles, first, start, stop), result)
+            _apply_pair(code - PAIR, u, _operand(program[4 * step + 2], x, z, tiles, first, start, stop), result, a, b)
         else:
-            _apply(code, u, result, constants[2 * step], constants[2 * step + 1])
+            _apply(code, u, result, a, b)
 
 
 @kernel

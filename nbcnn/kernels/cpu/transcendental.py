@@ -1,4 +1,4 @@
-"""exp, expm1, tanh, log, softplus and erf of one number, written so that LLVM can vectorize a loop over them.
+"""exp, expm1, tanh, log, softplus, erf and gelu of one number, written so that LLVM can vectorize a loop over them.
 
 In float32 they are polynomials: exp and tanh after S. Moshier's Cephes library (single precision: expf, tanhf; errors
 of about 1 and 2 units in the last place), the others fitted for the smallest relative error of the result (Lawson's
@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["erf", "exp", "expm1", "log", "softplus", "tanh"]
+__all__ = ["erf", "exp", "expm1", "gelu", "log", "softplus", "tanh"]
 
 LOG2_E = np.float32(1.44269504088896341)
 LN2_HIGH = np.float32(0.693359375)
@@ -69,6 +69,18 @@ ERF_FAR_COEFFICIENTS = tuple(
 )
 """log(1 - erf(x)) / x + 1, for x from ERF_NEAR to ERF_ONE, from where on erf(x) is 1."""
 ERF_NEAR, ERF_ONE = np.float32(0.92), np.float32(4)
+TAIL_COEFFICIENTS = tuple(
+    np.float32(c)
+    for c in (
+        *(-2.6420967653e-2, 1.4091053605e-1, -2.7593693137e-1, 2.0525349677e-1, -4.6738587320e-2),
+        *(1.1617396772e-1, 1.1500149220e-1, 1.3613790274e-1, 1.3561910391e-1),
+    )
+)
+"""P(-t) exp(t * t / 2) / w, P the normal distribution, as a polynomial in w = 1 / (1 + TAIL_BEND t) for t from 0 to
+TAIL_END, beyond which P(-t) t is no normal number of float32.
+"""
+TAIL_BEND, TAIL_END = np.float32(0.34), np.float32(13.19)
+ROOT_HALF = 0.5**0.5
 ROOT_HALF_BITS = 0x3F3504F3
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 
@@ -152,6 +164,11 @@ def softplus(x):
 
 def erf(x):
     """The error function; in kernels only."""
+    raise NotImplementedError
+
+
+def gelu(x):
+    """x times the share of the normal distribution that lies below x; in kernels only."""
     raise NotImplementedError
 
 
@@ -287,3 +304,28 @@ def _erf_float64(x):
 @overload(erf, inline="never")
 def _erf(x):
     return _erf_float32 if x == types.float32 else _erf_float64
+
+
+def _gelu_float32(x):
+    # max(x, 0) - t P(-t), where t is the size of x: nothing cancels, not even far out, where all comes from exp.
+    size = abs(x)
+    t = TAIL_END if size > TAIL_END else size
+    c, w = TAIL_COEFFICIENTS, ONE / _fma(TAIL_BEND, t, ONE)
+    p = _fma(_fma(_fma(_fma(c[0], w, c[1]), w, c[2]), w, c[3]), w, c[4])
+    p = _fma(_fma(_fma(_fma(p, w, c[5]), w, c[6]), w, c[7]), w, c[8])
+    square = t * t
+    lost = _fma(t, t, -square)  # what the rounding of the square left out, and exp would multiply
+    n = np.floor(_fma(square, -HALF * LOG2_E, HALF))
+    r = _fma(n, -LN2_LOW, _fma(n, -LN2_HIGH, -HALF * square))
+    tail = t * w * p * _scale(_near_one(_fma(lost, -HALF, r)) + ONE, np.int32(n))
+    tail = ZERO if size > TAIL_END else tail
+    return (x if x > ZERO else ZERO) - tail
+
+
+def _gelu_float64(x):
+    return 0.5 * x * math.erfc(-ROOT_HALF * x)
+
+
+@overload(gelu, inline="never")
+def _gelu(x):
+    return _gelu_float32 if x == types.float32 else _gelu_float64
