@@ -123,7 +123,7 @@ def _grown(last: Node, links: set[int], wiring: _Wiring, numbers: _Numbers, most
             break
         members = min(able, key=lambda nodes: len(_tensors(nodes, numbers)))
         count = len(_tensors(members, numbers))
-        if count > most_tensors + 1:
+        if count > len(TENSORS) + 1:
             break
         best = members if count <= most_tensors else best
     return sorted(best, key=lambda node: wiring.place[id(node)])

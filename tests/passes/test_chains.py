@@ -9,11 +9,19 @@ import numpy as np
 import onnx
 import pytest
 import reference
+import torch
 from guards import run_guarded
 from networks import onnxruntime_run, proto
 from onnx import helper, numpy_helper
+from torch.nn import functional
 
 import nbcnn
+from nbcnn.autodiff import differentiate
+from nbcnn.executor import execute
+from nbcnn.graph import Value
+from nbcnn.lower import lower_for_training
+from nbcnn.passes.pack import pack_weights
+from nbcnn.passes.specialize import Mode
 
 RNG = np.random.default_rng(0)
 SHAPES = [(1,), (2, 5, 1, 17), (3, 33, 70, 3)]
@@ -130,6 +138,7 @@ def network(
     shape: tuple[int, ...],
     outputs: tuple[str, ...] = ("y",),
     weights: bool = False,
+    opset: int = 17,
 ) -> onnx.ModelProto:
     """weights: whether numbers are initializers, which can be trained, or constants."""
     named = {k: np.array(v, np.float32) for k, v in NUMBERS.items() if any(k in n.input for n in nodes)}
@@ -137,7 +146,7 @@ def network(
     if weights:
         return proto(nodes, inputs, dict.fromkeys(outputs, shape), named)
     told = [node("Constant", [], [k], value=numpy_helper.from_array(v)) for k, v in named.items()]
-    return proto([*told, *nodes], inputs, dict.fromkeys(outputs, shape), {})
+    return proto([*told, *nodes], inputs, dict.fromkeys(outputs, shape), {}, opset)
 
 
 def feeds(model: nbcnn.Model, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -233,3 +242,122 @@ def test_nothing_is_read_or_written_outside(name: str) -> None:
         plan.array(key)[...] = array
     found = run_guarded(plan)["y"]
     np.testing.assert_array_equal(found.reshape(shape), model.run(None, given)[0])
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+BY_TORCH: dict[str, tuple[list[onnx.NodeProto], Callable[[torch.Tensor], torch.Tensor]]] = {
+    "SiLU": (CASES["SiLU"][0], functional.silu),
+    "Mish": (CASES["Mish"][0], functional.mish),
+    "Gelu": (CASES["Gelu"][0], functional.gelu),
+    "Gelu by tanh": (CASES["Gelu by tanh"][0], lambda x: functional.gelu(x, approximate="tanh")),
+    "HardSwish": (CASES["HardSwish"][0], functional.hardswish),
+    "HardSwish, divided last": (CASES["HardSwish, divided last"][0], functional.hardswish),
+    "a node, then another": (
+        [node("Gelu", ["x"], ["a"]), node("HardSwish", ["a"], ["y"])],
+        lambda x: functional.hardswish(functional.gelu(x)),
+    ),
+    "bent lines": (
+        [
+            node("LeakyRelu", ["x"], ["a"], alpha=0.3),
+            node("Elu", ["a"], ["b"], alpha=1.5),
+            node("Relu", ["x"], ["c"]),
+            node("Mul", ["b", "c"], ["d"]),
+            node("Softsign", ["x"], ["e"]),
+            node("Abs", ["e"], ["f"]),
+            node("Sub", ["d", "f"], ["y"]),
+        ],
+        lambda x: (
+            functional.elu(functional.leaky_relu(x, 0.3), 1.5) * functional.relu(x) - abs(functional.softsign(x))
+        ),
+    ),
+    "roots and quotients": (
+        [
+            node("Mul", ["x", "x"], ["a"]),
+            node("Add", ["a", "one"], ["b"]),
+            node("Sqrt", ["b"], ["c"]),
+            node("Log", ["b"], ["d"]),
+            node("Div", ["d", "c"], ["e"]),
+            node("Neg", ["e"], ["f"]),
+            node("Exp", ["f"], ["g"]),
+            node("Add", ["one", "g"], ["h"]),
+            node("Div", ["two", "h"], ["i"]),
+            node("Floor", ["x"], ["j"]),
+            node("Add", ["i", "j"], ["y"]),
+        ],
+        lambda x: 2 / (1 + torch.exp(-torch.log(x * x + 1) / torch.sqrt(x * x + 1))) + torch.floor(x),
+    ),
+    "extremes": (
+        [
+            node("Max", ["x", "half"], ["a"]),
+            node("Clip", ["x", "zero", "two"], ["b"]),
+            node("Tanh", ["x"], ["c"]),
+            node("Max", ["b", "c"], ["d"]),
+            node("HardSigmoid", ["x"], ["e"], alpha=0.2, beta=0.5),
+            node("Min", ["e", "d"], ["f"]),
+            node("Mul", ["a", "f"], ["y"]),
+        ],
+        lambda x: torch.clamp(x, min=0.5)
+        * torch.minimum(torch.clamp(0.2 * x + 0.5, 0, 1), torch.maximum(torch.clamp(x, 0, 2), torch.tanh(x))),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", BY_TORCH)
+def test_a_chain_is_trained_as_one(name: str, shape: tuple[int, ...], dtype: Any) -> None:
+    nodes, formula = BY_TORCH[name]
+    model = nbcnn.load(network(nodes, shape, opset=20), dtype=np.dtype(dtype).name)
+    kind = np.dtype(dtype)
+    graph = lower_for_training(model.graph, {"x": (shape, kind)}, kind, ["y"], Mode(True))
+    assert [n.op for n in graph.nodes] == ["Chain"]
+    graph.values["dy"] = Value("dy", kind, shape)
+    graph.inputs.append(graph.values["dy"])
+    found = differentiate(graph, {"y": "dy"}, ["x"])
+    graph.outputs = [graph.values["y"], graph.values[found["x"]]]
+    plan = model.build(graph)
+    given = {key: (2 * RNG.standard_normal(shape)).astype(dtype) for key in ("x", "dy")}
+    for key, array in given.items():
+        plan.array(key)[...] = array
+    execute(plan)
+    x = torch.tensor(given["x"].astype(np.float64), requires_grad=True)
+    y = formula(x)
+    y.backward(torch.tensor(given["dy"].astype(np.float64)))
+    assert x.grad is not None
+    tolerance = 1e-5 if dtype == np.float32 else 1e-6  # the numbers are written in float32
+    for value, wanted in zip(graph.outputs, (y.detach(), x.grad), strict=True):
+        np.testing.assert_allclose(plan.array(value.name), wanted.numpy(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_number_that_is_trained_stays_outside(trained: bool) -> None:
+    """The slope of a Swish, once a weight like any other and once frozen."""
+    nodes = [
+        node("Mul", ["x", "slope"], ["a"]),
+        node("Sigmoid", ["a"], ["b"]),
+        node("Mul", ["x", "b"], ["c"]),
+        node("Gemm", ["c", "w"], ["y"]),
+    ]
+    w = RNG.standard_normal((5, 3)).astype(np.float32)
+    start = {"slope": np.array(NUMBERS["slope"], np.float32), "w": w}
+    model = nbcnn.load(proto(nodes, {"x": (4, 5)}, {"y": (4, 3)}, start))
+    graph = lower_for_training(
+        model.graph, {"x": ((4, 5), w.dtype)}, w.dtype, ["y"], Mode(True), ["w", "slope"] if trained else ["w"]
+    )
+    assert ("Sigmoid" in [n.op for n in graph.nodes]) is trained
+    graph.values["dy"] = Value("dy", w.dtype, (4, 3))
+    graph.inputs.append(graph.values["dy"])
+    found = differentiate(graph, {"y": "dy"}, ["x", "slope"] if trained else ["x"])
+    graph.outputs = [graph.values[name] for name in found.values()]
+    pack_weights(graph, model.parameters)
+    plan = model.build(graph)
+    given = {"x": RNG.standard_normal((4, 5)), "dy": RNG.standard_normal((4, 3))}
+    x, slope = (torch.tensor(np.float64(v), requires_grad=True) for v in (given["x"], NUMBERS["slope"]))
+    (x * torch.sigmoid(slope * x) @ torch.tensor(w.astype(np.float64))).backward(torch.tensor(given["dy"]))
+    for key, array in given.items():
+        plan.array(key)[...] = array
+    execute(plan)
+    for name, tensor in zip(found.values(), (x, slope), strict=False):
+        assert tensor.grad is not None
+        np.testing.assert_allclose(plan.array(name).reshape(tensor.shape), tensor.grad.numpy(), rtol=1e-5, atol=1e-5)
