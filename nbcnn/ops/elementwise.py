@@ -305,7 +305,7 @@ class ClampGrad(Op):
 def bind_grad(node: Node, b: Binder, code: int, first: float, second: float) -> None:
     """Emit the backward call; dx takes over the memory of dy, or of what was kept, where nobody else reads it."""
     kept, dy = node.inputs
-    if code != opcodes.SOFTPLUS:  # its exponential must be vectorized
-        _ = b.in_place(node.outputs[0], dy) or b.in_place(node.outputs[0], kept)
-    kind = b.dtype.type
-    b.call("elementwise_grad", code, b.buffer(kept), b.buffer(dy), b.buffer(node.outputs[0]), kind(first), kind(second))
+    in_place = b.in_place(node.outputs[0], dy) or b.in_place(node.outputs[0], kept)
+    tiles = b.scratch(b.threads * opcodes.TILE) if in_place else b.empty()
+    arrays = (b.buffer(name) for name in (kept, dy, node.outputs[0]))
+    b.call("elementwise_grad", code, *arrays, b.dtype.type(first), b.dtype.type(second), tiles)

@@ -232,7 +232,7 @@ def elementwise(program, constants, x, z, y, tiles):
 
 @serial
 def _apply_grad(code, v, dy, dx, a, b):
-    """dx = dy f'; v is what `elementwise_grad` says. dx may be dy.
+    """dx = dy f'; v is what `elementwise_grad` says. dx is neither, or the loops are not vectorized.
 
     dy is read whether or not it is passed on: a read that depends on a condition would be a branch for each element.
     """
@@ -301,15 +301,28 @@ def _apply_grad(code, v, dy, dx, a, b):
             dx[i] = d if u > three else d * slope
 
 
+@serial
+def _copy(x, y):
+    for i in range(x.size):
+        y[i] = x[i]
+
+
 @kernel
-def elementwise_grad(code, v, dy, dx, a, b):
-    """dx = dy f'(x), element by element; dx may be dy or v.
+def elementwise_grad(code, v, dy, dx, a, b, tiles):
+    """dx = dy f'(x), element by element.
 
     v is f's output y for CLAMP, LEAKY_RELU, ELU, SIGMOID, HARD_SIGMOID, TANH, EXP and SQRT, and its input x for the
     rest. At a kink the derivative is PyTorch's: 0 for CLAMP at its bounds and ABS at 0, 1 for CLIP at its bounds, a for
-    LEAKY_RELU at 0.
+    LEAKY_RELU at 0. tiles: where dx is dy or v, TILE elements for each thread, else empty.
     """
+    length = TILE if tiles.size else BLOCK
     for index in prange((v.size + BLOCK - 1) // BLOCK):
         block = np.int64(index)
-        start = block * BLOCK
-        _apply_grad(code, v[start : start + BLOCK], dy[start : start + BLOCK], dx[start : start + BLOCK], a, b)
+        first = get_thread_id() * TILE
+        for start in range(block * BLOCK, min((block + 1) * BLOCK, v.size), length):
+            stop = min(start + length, v.size)
+            result = part(dx, start, stop)
+            through = part(tiles, first, first + stop - start) if tiles.size else result
+            _apply_grad(code, part(v, start, stop), part(dy, start, stop), through, a, b)
+            if tiles.size:
+                _copy(through, result)
