@@ -111,6 +111,8 @@ class Gather:
     ) -> None:
         """Emit the call; y is overwritten on the grid."""
         pixels = self.images * prod(self.grid)
+        if not pixels or not packing.channels:
+            return
         product = self._is_product(packing)
         if product and pixels == 1:
             arrays = (x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y)

@@ -145,14 +145,21 @@ class SparseAxes(Op):
         if x.dtype.kind != "f" and not (_chooses(node) and has_kernel(x.dtype)):
             super().bind(node, b)
             return
-        # What shrinks goes first, so that the other axes have less to do.
-        pending = sorted(node.attrs["matrices"].items(), key=lambda item: item[1].rows / max(item[1].size, 1))
+        order = memory_order(x.layout, len(node.attrs["dims"]))
+
+        def rank(item: tuple[int, SparseMatrix]) -> tuple[float, int]:
+            """What shrinks goes first, so that the other axes have less to do; of alikes, that which leaves the larger
+            part of the work to the outer axis, along which whole lines are added.
+            """
+            growth, at = item[1].rows / max(item[1].size, 1), order.index(item[0])
+            return growth, at if growth < 1 else -at
+
+        pending = sorted(node.attrs["matrices"].items(), key=rank)
         if not pending:
             b.alias(y.name, x.name)
             return
         if not y.size:
             return
-        order = memory_order(x.layout, len(node.attrs["dims"]))
         shape = [node.attrs["dims"][axis] for axis in order]
         source = b.buffer(x.name)
         while pending:

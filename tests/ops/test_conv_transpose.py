@@ -15,6 +15,8 @@ from nbcnn.errors import ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.lower import lower_for_inference
 from nbcnn.model import Model
+from nbcnn.optim import SGD
+from nbcnn.trainer import Trainer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: ConvTranspose is not compared with it")
 
@@ -180,3 +182,38 @@ def test_batch_norm_residual_and_activation_are_fused() -> None:
 def test_what_does_not_fit(attrs: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         Case("ConvTranspose", [np.zeros((1, 3, 2, 2), np.float32), np.zeros((3, 2, 2, 2), np.float32)], attrs).run()
+
+
+@pytest.mark.parametrize("channels", [2, 12])
+def test_trains_as_torch(channels: int) -> None:
+    """Steps of a network that draws pictures: an upsampling layer, an activation and one that ends in few channels."""
+    shapes = {"w": (5, 12, 4, 4), "b": (12,), "v": (12, channels, 3, 3)}
+    arrays = {name: RNG.standard_normal(shape) * 0.2 for name, shape in shapes.items()}
+    graph = Graph(opset={"": 17}, outputs=[Value("y")], initializers=dict(arrays))
+    graph.inputs = [Value("x", np.dtype(np.float64), ("N", 5, 4, 3))]
+    double = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
+    graph.nodes = [
+        Node("ConvTranspose", ["x", "w", "b"], ["h"], dict(double)),
+        Node("LeakyRelu", ["h"], ["a"], {"alpha": 0.1}),
+        Node("ConvTranspose", ["a", "v"], ["y"], double | {"output_padding": [1, 1]}),
+    ]
+    model = Model(graph, "float64")
+    trainer = Trainer(model, "squared_error", SGD(lr=0.05, momentum=0.9))
+    weights = {name: torch.tensor(array, requires_grad=True) for name, array in arrays.items()}
+    peer = torch.optim.SGD(weights.values(), lr=0.05, momentum=0.9)
+    x, t = RNG.standard_normal((3, 5, 4, 3)), RNG.standard_normal((3, channels, 16, 12))
+    for _ in range(4):
+        h = torch.nn.functional.leaky_relu(torch_layer(torch.tensor(x), weights["w"], weights["b"], double), 0.1)
+        y = torch_layer(h, weights["v"], None, double | {"output_padding": [1, 1]})
+        loss = ((y - torch.tensor(t)) ** 2).mean()
+        peer.zero_grad()
+        loss.backward()
+        peer.step()
+        np.testing.assert_allclose(trainer.step(x, t), loss.item(), rtol=1e-10)
+    for name, tensor in weights.items():
+        assert_close(model.parameters[name].value, tensor, np.float64)
+
+
+def test_no_pictures() -> None:
+    x, w = np.zeros((0, 3, 4, 4), np.float32), np.zeros((3, 5, 2, 2), np.float32)
+    assert Case("ConvTranspose", [x, w], {"strides": [2, 2]}, weights=(1,)).run()[0].shape == (0, 5, 8, 8)
