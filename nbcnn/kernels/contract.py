@@ -71,6 +71,7 @@ KERNELS: dict[str, str] = {
     "norm_lines_parameters": "norm_lines",
     "pack_depthwise_integers": "integer_depthwise",
     "pack_integers": "integer",
+    "overlap_add": "overlap",
     "pack_weights": "pack",
     "pad_channels_last": "pad",
     "pad_integers": "integer",

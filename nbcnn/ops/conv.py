@@ -26,7 +26,14 @@ from nbcnn.ops.winograd import POINTS, Factors, Tiles
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
 
-__all__ = ["TRANSPOSED", "Conv", "bind_input_grad", "direct_algorithm", "input_grad_packing", "is_depthwise"]
+__all__ = [
+    "TRANSPOSED",
+    "Conv",
+    "bind_input_grad",
+    "direct_algorithm",
+    "input_grad_packing",
+    "is_depthwise",
+]
 
 FEW_CHANNELS = 8
 """Up to so many input channels, a line of the kernel is read as one run from a padded copy of the picture."""
@@ -65,6 +72,8 @@ def direct_algorithm(node: Node, values: Mapping[str, Value]) -> str:
         return "depthwise"
     if w.dims[2:] == (1,) * len(w.dims[2:]):
         return "pointwise"
+    if node.attrs.get("adds_windows"):
+        return "overlap-add"
     x = values[node.inputs[0]]
     if node.op not in TRANSPOSED and reads_lines(_window(node, x, w), w.dims[1], node.attrs["group"]):
         return "few-channel"

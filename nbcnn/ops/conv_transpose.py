@@ -1,22 +1,26 @@
 """ConvTranspose (ONNX opsets 1, 11, 22): the gradient of a convolution by its input, as a layer.
 
 Seen from its output, it is a Conv that goes from Y to X, with the same weights. So it is computed as that Conv's
-gradient by the input is, and its own gradients are that Conv itself, and that Conv's gradient by the weights.
+gradient by the input is, and its own gradients are that Conv itself, and that Conv's gradient by the weights. With few
+output channels, which would leave most of a register empty, it is one product of every pixel with the weights of all
+taps, and the sum of the windows that this makes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from nbcnn.binder import Binder
 from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.geometry import Window, transposed_window
 from nbcnn.graph import Node, Value
+from nbcnn.kernels.cpu.tiling import lanes
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.conv import bind_input_grad, input_grad_packing, is_depthwise
-from nbcnn.ops.gather import Epilogue
-from nbcnn.ops.packing import Packing
+from nbcnn.ops.gather import Epilogue, bind_product, bounds, triple
+from nbcnn.ops.packing import Packing, matrix
 from nbcnn.ops.winograd import Factors
 
 if TYPE_CHECKING:
@@ -24,11 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ConvTranspose"]
 
+ADDITION = 45
+"""Products that take as long as the addition of an element of a window."""
+
 
 @register("ConvTranspose")
 class ConvTranspose(Op):
     """inputs: X (N, C, D1...), W (C, M/group, k1...), B (M) or none, a residual of Y's shape or none (put there by the
-    fuse pass) -> Y (N, M, O1...). Normalized: `window`, the Window of the Conv from Y to X.
+    fuse pass) -> Y (N, M, O1...). Normalized: `window`, the Window of the Conv from Y to X; adds_windows: whether each
+    pixel is multiplied by all weights at once.
     """
 
     layout = "last"
@@ -67,6 +75,7 @@ class ConvTranspose(Op):
             "channel_axis": 1,
             "depthwise": is_depthwise(w.dims, group),
             "window": win,
+            "adds_windows": group == 1 and _few_channels(w),
         }
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
@@ -75,6 +84,10 @@ class ConvTranspose(Op):
         return [(x.dtype, (x.dims[0], w.dims[1] * node.attrs["group"], *node.attrs["window"].size))]
 
     def packing(self, node: Node, values: dict[str, Value]) -> Packing | Factors:
+        w = values[node.inputs[1]]
+        if node.attrs["adds_windows"]:
+            assert w.dtype
+            return matrix(prod(w.dims[1:]), w.dims[0], output_first=False, itemsize=w.dtype.itemsize)
         return input_grad_packing(node, values[node.inputs[1]])
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
@@ -98,7 +111,40 @@ class ConvTranspose(Op):
         return found
 
     def bind(self, node: Node, b: Binder) -> None:
-        bind_input_grad(node, b, node.attrs["window"], Epilogue(node.input(2), node.input(3)))
+        epilogue = Epilogue(node.input(2), node.input(3))
+        if node.attrs["adds_windows"]:
+            _add_windows(node, b, epilogue)
+        else:
+            bind_input_grad(node, b, node.attrs["window"], epilogue)
+
+
+def _few_channels(w: Value) -> bool:
+    """Whether registers are so empty, where each tap has its own, that adding up windows takes less time."""
+    assert w.dtype
+    width, (depth, channels), taps = lanes(w.dtype.itemsize), w.dims[:2], prod(w.dims[2:])
+    saved = taps * -(-channels // width) - -(-channels * taps // width)
+    return saved * width * depth > ADDITION * channels * taps
+
+
+def _add_windows(node: Node, b: Binder, epilogue: Epilogue) -> None:
+    """Emit the product of every pixel with all weights, and the sum of the windows that it makes."""
+    x, y, win = b.value(node.inputs[0]), b.value(node.outputs[0]), node.attrs["window"]
+    packing: Packing = node.attrs["packing"]
+    if not y.size:
+        return
+    if epilogue.residual:
+        b.in_place(y.name, epilogue.residual)
+    rows = x.dims[0] * prod(win.out)
+    columns = b.scratch(rows * packing.channels)
+    plain = Node("Gemm", [], [], {})  # what is clamped is the sum
+    bind_product(b, plain, b.buffer(x.name), b.buffer(node.inputs[1]), columns, rows, packing, Epilogue())
+    b.call(
+        "overlap_add",
+        *(columns, b.optional(epilogue.bias), b.optional(epilogue.residual), b.buffer(y.name)),
+        *(y.dims[1], x.dims[0], triple(win.out, 1), triple(win.size, 1)),
+        (*triple(win.kernel, 1), *triple(win.strides, 1), *triple(win.dilations, 1), *triple(win.begins, 0)),
+        *bounds(node, b.dtype),
+    )
 
 
 def _reached(win: Window, back: Backward, dy: str) -> tuple[Window, str]:

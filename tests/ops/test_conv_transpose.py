@@ -39,6 +39,14 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "stride over kernel": ((1, 3, 3, 4), (3, 5, 2, 1), {"strides": [3, 2]}),
     "one pixel": ((3, 1, 1, 1), (1, 1, 1, 1), {}),
     "few channels out": ((2, 17, 5, 5), (17, 3, 5, 5), {"strides": [2, 2], "pads": [2, 2, 2, 2]}),
+    "one channel out": (
+        (1, 18, 6, 5),
+        (18, 1, 9, 9),
+        {"strides": [3, 3], "pads": [4, 4, 4, 4], "output_padding": [2, 2]},
+    ),
+    "few channels out, dilated": ((2, 7, 4, 5), (7, 2, 3, 3), {"dilations": [2, 3], "pads": [3, 1, 3, 1]}),
+    "few channels out, 1-D": ((2, 5, 9), (5, 4, 6), {"strides": [4], "pads": [1, 1]}),
+    "few channels out, 3-D": ((1, 5, 3, 4, 2), (5, 3, 3, 2, 3), {"strides": [2, 1, 4], "pads": [1, 0, 1, 1, 0, 1]}),
     "stride 1": ((2, 16, 6, 7), (16, 64, 3, 3), {"pads": [1, 1, 1, 1]}),
     "dilated": ((1, 9, 5, 6), (9, 10, 3, 3), {"dilations": [2, 3], "pads": [1, 2, 1, 2]}),
     "groups": ((2, 12, 5, 5), (12, 5, 3, 3), {"group": 4, "strides": [2, 2]}),
@@ -146,15 +154,16 @@ def test_more_output_than_windows_is_bias() -> None:
         assert_close(got, tensor.grad, np.float64)
 
 
-def test_batch_norm_residual_and_activation_are_fused() -> None:
-    given = arrays("groups", np.float32)
-    shape = Case("ConvTranspose", given, CASES["groups"][2]).run()[0].shape
+@pytest.mark.parametrize("name", ["groups", "few channels out"])
+def test_batch_norm_residual_and_activation_are_fused(name: str) -> None:
+    given = arrays(name, np.float32)
+    shape = Case("ConvTranspose", given, CASES[name][2], weights=(1, 2)).run()[0].shape
     norm = [np.abs(RNG.standard_normal(shape[1])).astype(np.float32) + 0.5 for _ in range(4)]
     graph = Graph(opset={"": 17}, outputs=[Value("y")])
     graph.inputs = [Value("x", np.dtype(np.float32), given[0].shape), Value("r", np.dtype(np.float32), shape)]
     graph.initializers = dict(zip(("w", "b", "s", "t", "m", "v"), [*given[1:], *norm], strict=True))
     graph.nodes = [
-        Node("ConvTranspose", ["x", "w", "b"], ["a"], dict(CASES["groups"][2])),
+        Node("ConvTranspose", ["x", "w", "b"], ["a"], dict(CASES[name][2])),
         Node("BatchNormalization", ["a", "s", "t", "m", "v"], ["n"]),
         Node("Add", ["n", "r"], ["z"]),
         Node("Relu", ["z"], ["y"]),
@@ -164,7 +173,7 @@ def test_batch_norm_residual_and_activation_are_fused() -> None:
     assert [n.op for n in lowered.nodes if n.op in ("Add", "Relu", "BatchNormalization")] == []
     tensors = [torch.tensor(a, dtype=torch.float64) for a in (*given, feeds["r"], *norm)]
     x, w, b, r, scale, shift, mean, variance = tensors
-    y = torch_layer(x, w, b, CASES["groups"][2])
+    y = torch_layer(x, w, b, CASES[name][2])
     y = torch.relu(torch.nn.functional.batch_norm(y, mean, variance, scale, shift) + r)
     assert_close(Model(graph).run(None, feeds)[0], y, np.float32)
 
