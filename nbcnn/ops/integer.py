@@ -176,8 +176,9 @@ class _MatMul(_Product):
 
     def normalize(self, node: Node, facts: Facts) -> None:
         a, b = facts.value(node, 0), facts.value(node, PRODUCTS[node.op].w)
-        node.attrs = {}
-        if not a.dims or not b.dims or a.dims[-1] != (b.dims[-2] if len(b.dims) > 1 else b.dims[0]):
+        node.attrs = {"transB": True} if node.attrs.get("transB") else {}
+        matrix = b.dims[::-1] if node.attrs else b.dims
+        if not a.dims or not matrix or a.dims[-1] != (matrix[-2] if len(matrix) > 1 else matrix[0]):
             raise ModelError(f"{node.label}: cannot multiply {a.dims} by {b.dims}")
         self._zero(node, facts)
 
@@ -186,10 +187,12 @@ class _MatMul(_Product):
         assert a and b
         batch = np.broadcast_shapes(a.dims[:-2], b.dims[:-2])
         rows, columns = a.dims[-2:-1], b.dims[-1:] if len(b.dims) > 1 else ()
+        if "transB" in node.attrs:
+            columns = b.dims[:1]
         return [(node.attrs["to"], (*batch, *rows, *columns))]
 
     def product(self, node: Node, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        return np.asarray(np.matmul(x, w))
+        return np.asarray(np.matmul(x, w.T if "transB" in node.attrs else w))
 
     def spread(self, scale: np.ndarray, rank: int) -> np.ndarray:
         return scale.reshape(()) if scale.size == 1 else scale
@@ -205,6 +208,6 @@ class MatMulInteger(_MatMul):
 @register("QLinearMatMul")
 class QLinearMatMul(_MatMul):
     """ONNX opsets 10, 21. inputs: A, its scale and zero point (one, or one a row), B, its scale and zero point (one, or
-    one a column), the scale and zero point of Y -> Y, rounded as QLinearConv's. The fuse_quantized pass gives it a bias
-    (int32) for each column, and an attribute transB for a B (N, K).
+    one a column), the scale and zero point of Y -> Y, rounded as QLinearConv's. A Gemm that became one has a bias
+    (int32) for each column too, and an attribute transB for a B (N, K).
     """

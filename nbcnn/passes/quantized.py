@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from nbcnn.graph import Graph, Node
+from nbcnn.ops.integer import PRODUCTS
 from nbcnn.ops.quantized import BYTE
 
 __all__ = ["fuse_quantized"]
@@ -48,20 +49,23 @@ class _Fuser:
 
     # --- what is known of values
 
-    def zero_of(self, node: Node) -> int | None:
-        """The one zero point of a Quantize- or DequantizeLinear; None where it is not known or not one."""
-        if not node.input(2):
+    def zero_at(self, node: Node, slot: int) -> int | None:
+        """The one zero point that is this input; None where it is not known, not one, or beside more than one scale."""
+        if self.graph.values[node.inputs[slot - 1]].size != 1:
+            return None
+        if not node.input(slot):
             return 0
-        array = self.graph.initializers.get(node.inputs[2])
+        array = self.graph.initializers.get(node.inputs[slot])
         return int(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
 
-    def one_scale(self, node: Node) -> bool:
-        return self.graph.values[node.inputs[1]].size == 1
+    def zero_of(self, node: Node) -> int | None:
+        """That of a Quantize- or DequantizeLinear."""
+        return self.zero_at(node, 2)
 
     def quantized(self, name: str) -> _Quantized | None:
         """A value as unsigned bytes, if it is made of such."""
         node = self.producers.get(name)
-        if node is None or node.op != "DequantizeLinear" or not self.one_scale(node):
+        if node is None or node.op != "DequantizeLinear":
             return None
         zero = self.zero_of(node)
         if zero is None or self.graph.values[node.inputs[0]].dtype != BYTE:
@@ -77,7 +81,7 @@ class _Fuser:
         reader, low = self.only_reader(node.outputs[0]), -math.inf
         if reader is not None and (reader.op == "Relu" or _is_relu(reader)):
             reader, low = self.only_reader(reader.outputs[0]), 0.0
-        if reader is None or reader.op != "QuantizeLinear" or not self.one_scale(reader):
+        if reader is None or reader.op != "QuantizeLinear":
             return None
         zero = self.zero_of(reader)
         if zero is None or reader.attrs["to"] != BYTE:
@@ -95,19 +99,22 @@ class _Fuser:
     def unsign(self) -> None:
         """Rule 1."""
         for node in self.graph.nodes:
-            if node.op != "QuantizeLinear" or node.attrs["to"] != np.int8 or node.outputs[0] in self.outputs:
+            name = node.outputs[0]
+            if node.op not in (*PRODUCTS, "QuantizeLinear") or node.attrs["to"] != np.int8 or name in self.outputs:
                 continue
-            both = [node, *self.readers.get(node.outputs[0], [])]
-            known = all(n.op == "DequantizeLinear" for n in both[1:]) and all(
-                self.zero_of(n) is not None and self.one_scale(n) for n in both
-            )
-            if not known:
+            made = [(node, 2 if node.op == "QuantizeLinear" else PRODUCTS[node.op].y_zero)]
+            slots = made + [(reader, _zero_slot(reader, name)) for reader in self.readers.get(name, [])]
+            if any(slot is None or self.zero_at(n, slot) is None for n, slot in slots):
                 continue
-            for n in both:
-                zero = self.constant(f"{node.outputs[0]}.zero", np.array((self.zero_of(n) or 0) + 128, BYTE))
-                n.inputs = [*n.inputs[:2], zero]
+            for n, slot in slots:
+                assert slot is not None
+                zero = self.constant(f"{name}.zero", np.array((self.zero_at(n, slot) or 0) + 128, BYTE))
+                n.inputs += [""] * (slot + 1 - len(n.inputs))
+                n.inputs[slot] = zero
             node.attrs = node.attrs | {"to": BYTE}
-            self.graph.values[node.outputs[0]].dtype = BYTE
+            if "zero" in node.attrs:
+                node.attrs["zero"] += 128
+            self.graph.values[name].dtype = BYTE
 
     def replace(self, quantize: Node, made: list[Node]) -> None:
         """Let these nodes stand for a QuantizeLinear; what it read is pruned."""
@@ -150,7 +157,11 @@ class _Fuser:
         if bias is None or bias.op != "DequantizeLinear" or node.attrs.get("beta", 1.0) != 1.0:
             return None
         value = self.graph.values[bias.inputs[0]]
-        if value.dtype != np.int32 or len(value.dims) != 1 or self.zero_of(bias) not in (0, None):
+        if (
+            value.dtype != np.int32
+            or len(value.dims) != 1
+            or (self.graph.values[bias.inputs[1]].size == 1 and self.zero_of(bias) != 0)
+        ):
             return None
         if not all(name in arrays for name in (bias.inputs[1], x_scale, w_scale)):
             return None
@@ -227,12 +238,18 @@ class _Fuser:
         made.append(Node("LookUp", [x.name, table], [name], {}))
 
 
+def _zero_slot(node: Node, name: str) -> int | None:
+    """Which input is the zero point of the first one, if that alone is `name`."""
+    known = node.op in ("DequantizeLinear", "QLinearConv", "QLinearMatMul")
+    return 2 if known and node.inputs[0] == name and name not in node.inputs[1:] else None
+
+
 def _is_relu(node: Node) -> bool:
     return node.op == "Clip" and node.attrs.get("low") == 0 and node.attrs.get("high") == math.inf
 
 
 def fuse_quantized(graph: Graph) -> None:
-    if not any(node.op == "QuantizeLinear" for node in graph.nodes):
+    if not any(node.op in ("QuantizeLinear", "QLinearConv") for node in graph.nodes):
         return
     fuser = _Fuser(graph)
     fuser.unsign()

@@ -20,10 +20,11 @@ import numpy as np
 
 from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
 from nbcnn.filemap import lies_in_file
-from nbcnn.graph import Graph, Node, Value, is_float
+from nbcnn.graph import Function, Graph, Node, Value, is_float
 from nbcnn.ops import Facts, find, lookup
 from nbcnn.ops.base import UndeterminedError
 from nbcnn.passes.inline import body_of, branch
+from nbcnn.passes.microsoft import definition
 
 __all__ = ["Mode", "Sweep", "is_known", "specialize", "unsupported"]
 
@@ -48,15 +49,16 @@ def unsupported(graph: Graph) -> list[str]:
 
 def is_known(node: Node, graph: Graph) -> bool:
     """Whether the engine has the operator of a node, or the file defines it."""
-    return find(node) is not None or _is_if(node) or _key(node) in graph.functions
+    return find(node) is not None or _is_if(node) or _function(node, graph) is not None
 
 
 def _is_if(node: Node) -> bool:
     return node.op == "If" and node.domain in ("", "ai.onnx")
 
 
-def _key(node: Node) -> tuple[str, str, str]:
-    return node.domain, node.op, node.overload
+def _function(node: Node, graph: Graph) -> Function | None:
+    """What defines the operator of a node by others: the file, or what is known of onnxruntime's own."""
+    return graph.functions.get((node.domain, node.op, node.overload)) or definition(node)
 
 
 def specialize(
@@ -164,8 +166,9 @@ class Sweep:
 
     def _visit(self, node: Node) -> None:
         graph = self.graph
-        if _key(node) in self.source.functions:
-            self._call(node)
+        function = _function(node, self.source)
+        if function is not None:
+            self._call(node, function)
             return
         if _is_if(node):
             self._choose(node)
@@ -196,9 +199,8 @@ class Sweep:
                 dtype = compute_dtype(np.dtype(kind), self.dtype)
                 graph.values[name] = Value(name, dtype, tuple(int(d) for d in shape))
 
-    def _call(self, node: Node) -> None:
+    def _call(self, node: Node, function: Function) -> None:
         """The body of a function, by the rules of the opset that it was written for."""
-        function = self.source.functions[_key(node)]
         opset = self.facts.opset
         self.facts.opset = function.opset.get("", function.opset.get("ai.onnx", opset))
         for inner in body_of(node, function):

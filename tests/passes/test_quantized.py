@@ -36,9 +36,8 @@ def quantize(file: Path, target: Path, pictures: list[np.ndarray], kind: str, **
     """Write a quantized copy of a network of one input."""
     name = nbcnn.load(file).inputs[0].name
     quant_pre_process(file, target, skip_symbolic_shape=True)  # folds batch norm, as the tool asks for
-    settings = {"weight_type": QuantType.QInt8} | settings
-    kinds = {"quant_format": QuantFormat.QDQ, "activation_type": KINDS[kind]}
-    quantize_static(target, target, Pictures(name, pictures), **kinds, **settings)
+    settings = {"weight_type": QuantType.QInt8, "quant_format": QuantFormat.QDQ} | settings
+    quantize_static(target, target, Pictures(name, pictures), activation_type=KINDS[kind], **settings)
     return target
 
 
@@ -57,15 +56,17 @@ def last_step(file: Path) -> float:
     return float(numpy_helper.to_array(next(t for t in graph.initializer if t.name == scale)))
 
 
-def check(file: Path, x: np.ndarray, floats: int = 0) -> None:
-    """As onnxruntime within a step; `floats`: how many operators are computed in floats."""
+def check(file: Path, x: np.ndarray, floats: int | None = 0) -> None:
+    """As onnxruntime within a step; `floats`: how many operators are computed in floats, None for some."""
     model = nbcnn.load(file)
     feeds = {model.inputs[0].name: x}
     wanted, found = onnxruntime_integers(file, feeds), model.run(None, feeds)[0]
     assert np.abs(found - wanted).max() <= last_step(file) * 1.01
     assert (np.abs(found - wanted) < last_step(file) / 2).mean() > 0.9, "most are the same"
     operators = [node.op for node in model.plan(feeds).nodes]
-    assert operators.count("QuantizeLinear") == operators.count("DequantizeLinear") == 1 + floats
+    assert "IntegerConv" in operators and not {"Conv", "Gemm", "MatMul"} & {*operators}
+    if floats is not None:
+        assert operators.count("QuantizeLinear") == operators.count("DequantizeLinear") == 1 + floats
 
 
 def small_network(file: Path, rng: np.random.Generator) -> None:
@@ -123,6 +124,19 @@ def test_small_network(tmp_path: Path, kind: str, per_channel: bool, weight_type
     settings = {"per_channel": per_channel, "weight_type": weight_type}
     file = quantize(tmp_path / "small.onnx", tmp_path / "quantized.onnx", pictures, kind, **settings)
     check(file, pictures[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_network_of_onnxruntime_operators(tmp_path: Path, kind: str) -> None:
+    """In the format whose sums, means and products of matrices are operators of onnxruntime's own."""
+    rng = np.random.default_rng(4)
+    small_network(tmp_path / "small.onnx", rng)
+    pictures = [rng.normal(size=(2, 3, 19, 21)).astype(np.float32) for _ in range(4)]
+    settings = {"quant_format": QuantFormat.QOperator}
+    file = quantize(tmp_path / "small.onnx", tmp_path / "quantized.onnx", pictures, kind, **settings)
+    domains = {node.domain for node in onnx.load(file).graph.node}
+    assert "com.microsoft" in domains
+    check(file, pictures[0], floats=None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
