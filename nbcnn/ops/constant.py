@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, prod
 
 import numpy as np
 
@@ -22,6 +23,16 @@ ATTRIBUTES = {
     "value_strings": TEXT,
 }
 """The attributes that a Constant may have one of, and the element type that each stands for (None: its own)."""
+
+
+LARGEST = 1 << 30
+"""Bytes of a constant that a node may make out of a few numbers."""
+
+
+def _allow(node: Node, count: int, dtype: np.dtype) -> None:
+    """Raise ModelError before memory is asked for that nobody can mean."""
+    if count * dtype.itemsize > LARGEST:
+        raise ModelError(f"{node.label}: makes {count} elements out of nothing; {LARGEST >> 20} MiB are allowed")
 
 
 @register("Constant")
@@ -52,8 +63,12 @@ class ConstantOfShape(Op):
         if shape is None or (shape.size and shape.min() < 0):
             raise ModelError(f"{node.label}: cannot make a tensor of shape {shape}")
         value = np.asarray(node.attrs.get("value", np.zeros(1, np.float32)))
+        if value.size != 1:
+            raise ModelError(f"{node.label}: the attribute value is one element, not a tensor of shape {value.shape}")
+        dims = [int(n) for n in shape.reshape(-1)]
+        _allow(node, prod(dims), value.dtype)
         node.inputs = []
-        node.attrs = {"array": np.full([int(n) for n in shape.reshape(-1)], value.reshape(-1)[0], value.dtype)}
+        node.attrs = {"array": np.full(dims, value.reshape(-1)[0], value.dtype)}
 
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
@@ -80,6 +95,7 @@ class EyeLike(Op):
     ) -> list[np.ndarray] | None:
         assert inputs[0]
         rows, columns = inputs[0].dims
+        _allow(node, rows * columns, np.dtype(np.float64))
         return [np.eye(rows, columns, node.attrs["k"]).astype(node.attrs["dtype"])]
 
 
@@ -124,9 +140,12 @@ class Range(Op):
         start, limit, delta = (facts.constant(node, k, what) for k, what in enumerate(("start", "limit", "delta")))
         if start is None or limit is None or delta is None or not delta.item():
             raise ModelError(f"{node.label}: needs a start, a limit and a delta that is not zero")
-        count = max(int(np.ceil((limit.item() - start.item()) / delta.item())), 0)
+        first, step = start.item(), delta.item()
+        distance = limit.item() - first
+        count = max(-(-distance // step) if isinstance(distance, int) else ceil(distance / step), 0)
+        _allow(node, count, np.dtype(np.float64))
         node.inputs = []
-        node.attrs = {"array": (start.item() + np.arange(count) * delta.item()).astype(start.dtype)}
+        node.attrs = {"array": (first + np.arange(count) * step).astype(start.dtype)}
 
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]

@@ -136,3 +136,30 @@ def test_shape_arithmetic_is_folded_as_onnxruntime_computes_it() -> None:
         np.testing.assert_array_equal(ours(x), expected)
         left = {n.op for n in ours.plan({"x": x}).graph.nodes}
         assert left == {"Resize", "Pad", "Reshape", "ToLayout"}
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs"),
+    [
+        ("ConstantOfShape", [np.array([2**20, 2**20])]),
+        ("Range", [np.array(0), np.array(2**62), np.array(1)]),
+        ("Range", [np.array(v, np.float32) for v in (0, 1e30, 1e-3)]),
+    ],
+)
+def test_enormous_constants_are_refused(op: str, inputs: list[np.ndarray]) -> None:
+    with pytest.raises(ModelError, match=f"{op} 'node': makes .* 1024 MiB are allowed"):
+        Case(op, list(inputs), weights=tuple(range(len(inputs)))).run()
+
+
+def test_range_of_large_integers_is_exact() -> None:
+    (y,) = Case("Range", [np.array(v) for v in (2**62, 2**62 + 5, 2)], weights=(0, 1, 2)).run()
+    np.testing.assert_array_equal(y, [2**62, 2**62 + 2, 2**62 + 4])
+
+
+@pytest.mark.parametrize(("k", "dtype"), [(0, None), (1, 6), (-2, 9), (9, 11)])
+def test_eye_like(k: int, dtype: int | None) -> None:
+    attrs = {"k": k} if dtype is None else {"k": k, "dtype": dtype}
+    (y,) = Case("EyeLike", [np.ones((3, 4), np.int8)], attrs).run()
+    kinds = {None: np.int8, 6: np.int32, 9: np.bool_, 11: np.float32}  # computed in float32
+    np.testing.assert_array_equal(y, np.eye(3, 4, k, kinds[dtype]))
+    assert y.dtype == kinds[dtype]

@@ -15,7 +15,7 @@ def test_a_shape_that_is_computed_inside_of_a_branch() -> None:
         helper.make_node("Concat", ["n", "three"], ["shape"], axis=0),
         helper.make_node("Expand", ["x", "shape"], ["larger"]),
     ]
-    larger = helper.make_tensor_value_info("larger", TensorProto.FLOAT, None)
+    larger = helper.make_tensor_value_info("larger", TensorProto.FLOAT, ["N", 3])
     branch = helper.make_graph(nodes, "branch", [], [larger])
     ports = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3]),
@@ -26,7 +26,7 @@ def test_a_shape_that_is_computed_inside_of_a_branch() -> None:
         [helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)],
         "branches",
         ports,
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9))
