@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
 
 STACK = 4
-"""Dimensions in front of the matrices' two."""
+"""Dimensions in front of the matrices' two that the kernel walks, after neighbours that can be have been merged."""
 
 
 def product_shape(node: Node, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
@@ -80,26 +80,41 @@ class MatMul(Op):
 
     def bind(self, node: Node, b: Binder) -> None:
         left, right, y = b.value(node.inputs[0]), b.value(node.inputs[1]), b.value(node.outputs[0])
-        rank = len(y.dims)
-        if rank > STACK + 2:
-            raise UnsupportedError(f"{node.label}: products of more than {STACK + 2} dimensions are not supported")
         if not y.size:
             return
+        rank = len(y.dims)
         steps, others = _steps(left, rank, node.attrs.get("transA")), _steps(right, rank, node.attrs.get("transB"))
         depth = left.dims[-2 if node.attrs.get("transA") else -1]
-        spare = (0,) * (STACK + 2 - rank)
+        stack = _merged(y.dims[:-2], steps[:-2], others[:-2])
+        if len(stack) > STACK:
+            raise UnsupportedError(
+                f"{node.label}: the product of shapes {left.dims} and {right.dims} repeats matrices along more than "
+                f"{STACK} axes; expand an operand before"
+            )
+        sizes, first, second = zip(*[(1, 0, 0)] * (STACK - len(stack)), *stack, strict=True)
         b.call(
             "matmul_batched",
             b.buffer(left.name),
             b.buffer(right.name),
             b.buffer(y.name),
-            (*(1,) * len(spare), *y.dims[:-2]),
-            (*spare, *steps[:-2]),
-            (*spare, *others[:-2]),
+            sizes,
+            first,
+            second,
             (*y.dims[-2:], depth),
             steps[-2:],
             others[-2:],
         )
+
+
+def _merged(sizes: Sequence[int], steps: Sequence[int], others: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Size, stride of the left and of the right operand along as few axes of the stack as can be."""
+    found: list[tuple[int, int, int]] = []
+    for size, first, second in zip(sizes, steps, others, strict=True):
+        if size != 1:
+            if found and found[-1][1:] == (size * first, size * second):
+                size *= found.pop()[0]
+            found.append((size, first, second))
+    return found
 
 
 @register("IntegerProduct")

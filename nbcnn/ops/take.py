@@ -15,6 +15,7 @@ from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, register
 from nbcnn.ops.indexed import Places, set_places
 from nbcnn.ops.sparse import SparseAxes, SparseMatrix, set_matrices
+from nbcnn.ops.strided import copy, few_axes, strides
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -99,6 +100,16 @@ class Tile(SparseAxes):
             for axis, (n, times) in enumerate(zip(x.dims, repeats, strict=True))
         }
         set_matrices(node, x.dims, matrices)
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
+        repeats = [m // max(n, 1) for n, m in zip(x.dims, y.dims, strict=True)]
+        walks = zip(x.dims, repeats, strides(x), strides(y), strict=True)
+        axes = [axis for n, times, of, to in walks for axis in ((times, 0, n * to), (n, of, to))]
+        if few_axes(axes):
+            copy(b, x, y, axes)
+        else:
+            super().bind(node, b)
 
 
 @register("ReverseSequence")

@@ -9,7 +9,7 @@ import pytest
 import reference
 from harness import Case
 
-from nbcnn.errors import ModelError
+from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.lower import lower_for_inference
 from nbcnn.parameter import Parameter
@@ -181,3 +181,14 @@ def test_nothing(rows: int, depth: int, columns: int) -> None:
     np.testing.assert_array_equal(Case("MatMul", [a, stack]).run()[0], a @ stack)
     for c in (np.ones(columns, np.float32), np.ones((rows, 1), np.float32)):
         np.testing.assert_array_equal(Case("Gemm", [a, b, c]).run()[0], a @ b + c)
+
+
+def test_many_dimensions() -> None:
+    rng = np.random.default_rng(6)
+    stacks = [((2, 1, 2, 1, 2, 1), (2, 1, 2, 1, 2, 1)), ((3, 2, 1, 2, 2), (2, 2, 2, 2))]
+    for left, right in (((*a, 3, 4), (*b, 4, 5)) for a, b in stacks):
+        a, b = rng.standard_normal(left), rng.standard_normal(right)
+        np.testing.assert_allclose(Case("MatMul", [a, b], dtype=np.float64).run()[0], a @ b, rtol=1e-13, atol=1e-13)
+    a, b = rng.standard_normal((2, 1, 2, 1, 2, 1, 2, 3)), rng.standard_normal((1, 2, 1, 2, 1, 2, 3, 2))
+    with pytest.raises(UnsupportedError, match="repeats matrices along more than 4 axes"):
+        Case("MatMul", [a, b], dtype=np.float64).run()

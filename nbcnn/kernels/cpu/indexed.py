@@ -14,23 +14,52 @@ __all__ = ["gather_rows", "index_offsets", "scatter_rows"]
 
 BLOCK = 4096
 """Elements that one task is worth."""
+LAST = 5
+"""The axis of `shape` along which a run of index tuples goes."""
 
 
 @serial
-def _offset(number, indices, shape, moves, sizes, strides):
-    """Where the row of one index tuple begins; -1 where an index is outside of its axis."""
-    at = 0
-    for k in range(sizes.size):
-        index = np.int64(indices[number * sizes.size + k])
-        if index < 0:
-            index += sizes[k]
-        if index < 0 or index >= sizes[k]:
-            return -1
-        at += index * strides[k]
-    for axis in range(5, -1, -1):
-        at += number % shape[axis] * moves[axis]
-        number //= shape[axis]
-    return at
+def _offsets_of_run(indices, offsets, start, stop, base, move, sizes, strides):
+    """Neighbours along the last axis of the tuples' shape; returns whether an index leaves its axis."""
+    bad = 0
+    count = sizes.size
+    if count == 1:
+        size, stride = sizes[0], strides[0]
+        # Slices, because an index that might be negative keeps the compiler from vectorizing.
+        given, found = indices[start:stop], offsets[start:stop]
+        for i in range(found.size):
+            index = np.int64(given[i])
+            index += size if index < 0 else 0
+            bad |= (index < 0) | (index >= size)
+            found[i] = base + i * move + index * stride
+        return bad
+    for number in range(start, stop):
+        at = base + (number - start) * move
+        for k in range(count):
+            index = np.int64(indices[number * count + k])
+            index += sizes[k] if index < 0 else 0
+            bad |= (index < 0) | (index >= sizes[k])
+            at += index * strides[k]
+        offsets[number] = at
+    return bad
+
+
+@serial
+def _offsets_of_block(indices, offsets, start, stop, shape, moves, sizes, strides):
+    """Run by run; returns whether an index leaves its axis."""
+    bad = 0
+    while start < stop:
+        number = start // shape[LAST]
+        column = start - number * shape[LAST]
+        end = min(start + shape[LAST] - column, stop)
+        base = column * moves[LAST]
+        for axis in range(LAST - 1, -1, -1):
+            if shape[axis] > 1:
+                base += number % shape[axis] * moves[axis]
+                number //= shape[axis]
+        bad |= _offsets_of_run(indices, offsets, start, end, base, moves[LAST], sizes, strides)
+        start = end
+    return bad
 
 
 @kernel
@@ -43,11 +72,9 @@ def index_offsets(indices, offsets, bad, shape, moves, sizes, strides):
     bad[0] = 0
     for index in prange((offsets.size + BLOCK - 1) // BLOCK):
         start = np.int64(index) * BLOCK
-        for number in range(start, min(start + BLOCK, offsets.size)):
-            offset = _offset(number, indices, shape, moves, sizes, strides)
-            offsets[number] = offset
-            if offset < 0:
-                bad[0] = 1
+        stop = min(start + BLOCK, offsets.size)
+        if _offsets_of_block(indices, offsets, start, stop, shape, moves, sizes, strides):
+            bad[0] = 1
 
 
 @serial
@@ -57,17 +84,31 @@ def _copy_row(x, y):
 
 
 @serial
+def _gather_elements(x, offsets, y, base):
+    """Rows of one element."""
+    for i in range(y.size):
+        y[i] = x[base + offsets[i]]
+
+
+@serial
 def _gather_task(first, last, x, offsets, y, shape, pitch, offset_pitch, column, count):
     """Columns `column` and on of rows first..last of y."""
     _, rows, length = shape
-    for row in range(first, last):
-        block = row // rows
-        at = block * pitch + offsets[block * offset_pitch + row % rows] + column
-        place = row * length + column
-        if count == 1:
-            y[place] = x[at]
+    while first < last:
+        block = first // rows
+        row = first - block * rows
+        some = min(rows - row, last - first)
+        at = block * offset_pitch + row
+        near = offsets[at : at + some]
+        base = block * pitch + column
+        if length == 1:
+            _gather_elements(x, near, y[first : first + some], base)
         else:
-            _copy_row(x[at : at + count], y[place : place + count])
+            for k in range(some):
+                place = (first + k) * length + column
+                begin = base + near[k]
+                _copy_row(x[begin : begin + count], y[place : place + count])
+        first += some
 
 
 @kernel
@@ -89,23 +130,31 @@ def gather_rows(x, offsets, y, shape, pitch, offset_pitch):
 
 
 @serial
-def _join(code, x, y):
-    """y = y op x, element by element; NaN wins."""
+def _joined(code, v, u):
+    """v op u; NaN wins."""
     if code == PUT:
-        for i in range(y.size):
-            y[i] = x[i]
-    elif code == ADD:
-        for i in range(y.size):
-            y[i] += x[i]
-    elif code == MUL:
-        for i in range(y.size):
-            y[i] *= x[i]
-    elif code == MAX:
-        for i in range(y.size):
-            y[i] = y[i] if (y[i] >= x[i]) | math.isnan(y[i]) else x[i]
-    else:
-        for i in range(y.size):
-            y[i] = y[i] if (y[i] <= x[i]) | math.isnan(y[i]) else x[i]
+        return u
+    if code == ADD:
+        return v + u
+    if code == MUL:
+        return v * u
+    if code == MAX:
+        return v if (v >= u) | math.isnan(v) else u
+    return v if (v <= u) | math.isnan(v) else u
+
+
+@serial
+def _scatter_elements(code, x, offsets, y, base):
+    """Rows of one element, in order."""
+    for i in range(x.size):
+        at = base + offsets[i]
+        y[at] = _joined(code, y[at], x[i])
+
+
+@serial
+def _join(code, x, y):
+    for i in range(y.size):
+        y[i] = _joined(code, y[i], x[i])
 
 
 @kernel
@@ -123,10 +172,15 @@ def scatter_rows(code, x, offsets, y, shape, pitch, offset_pitch):
         column = task % chunks * BLOCK
         block = task // chunks
         count = min(BLOCK, length - column)
-        for row in range(rows):
-            at = block * pitch + offsets[block * offset_pitch + row] + column
-            if code == CLEAR:
-                y[at : at + count] = 0
-            else:
-                place = (block * rows + row) * length + column
-                _join(code, x[place : place + count], y[at : at + count])
+        base = block * pitch + column
+        near = offsets[block * offset_pitch : block * offset_pitch + rows]
+        if length == 1 and code != CLEAR:
+            _scatter_elements(code, x[block * rows : (block + 1) * rows], near, y, base)
+        else:
+            for row in range(rows):
+                at = base + near[row]
+                if code == CLEAR:
+                    y[at : at + count] = 0
+                else:
+                    place = (block * rows + row) * length + column
+                    _join(code, x[place : place + count], y[at : at + count])

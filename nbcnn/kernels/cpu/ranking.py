@@ -18,22 +18,40 @@ __all__ = ["arg_extreme", "top_k"]
 
 @serial
 def _takes(code, u, v, last):
-    """Whether u, which comes after v, takes its place."""
-    if math.isnan(u):
-        return last | (not math.isnan(v))
-    if u == v:
-        return last
-    return u > v if code == MAX else u < v
+    """Whether u, which comes after v, takes its place. Without branches, which nobody could predict."""
+    above = (u > v) if code == MAX else (u < v)
+    equal = (u == v) | (math.isnan(u) & math.isnan(v))
+    return above | (math.isnan(u) & (not math.isnan(v))) | (last & equal)
 
 
 @serial
-def _arg_line(code, x, last):
-    """The index of the extreme of one contiguous line."""
-    at = 0
-    for i in range(1, x.size):
-        if _takes(code, x[i], x[at], last):
-            at = i
-    return at
+def _step(code, u, i, best, at, last):
+    """The extreme so far and its place, after element i, which is u."""
+    takes = _takes(code, u, best, last)
+    return (u if takes else best), (i if takes else at)
+
+
+@serial
+def _arg_lines(code, x, y, rows, last):
+    """Contiguous lines; four at once, because each comparison waits for the one before it."""
+    first, stop = 0, y.size
+    while first < stop:
+        # At the end of the block some lines are worked out twice.
+        at = max(min(first, stop - 4), 0)
+        p = at * rows
+        q, r, s = p + min(1, stop - 1) * rows, p + min(2, stop - 1) * rows, p + min(3, stop - 1) * rows
+        a, b, c, d = x[p], x[q], x[r], x[s]
+        i = j = k = m = 0
+        for n in range(1, rows):
+            a, i = _step(code, x[p + n], n, a, i, last)
+            b, j = _step(code, x[q + n], n, b, j, last)
+            c, k = _step(code, x[r + n], n, c, k, last)
+            d, m = _step(code, x[s + n], n, d, m, last)
+        y[at] = i
+        y[at + min(1, stop - 1)] = j
+        y[at + min(2, stop - 1)] = k
+        y[at + min(3, stop - 1)] = m
+        first = at + 4
 
 
 @serial
@@ -60,13 +78,15 @@ def arg_extreme(code, x, best, y, shape, last):
     """
     outer, rows, inner = shape
     chunks = (inner + COLUMNS - 1) // COLUMNS
-    for index in prange(outer * chunks):
+    lines = max(COLUMNS // rows, 4) if inner == 1 else 1
+    for index in prange((outer + lines - 1) // lines * chunks):
         task = np.int64(index)
         column = task % chunks * COLUMNS
-        image = task // chunks
+        image = task // chunks * lines
         at, place = image * rows * inner + column, image * inner + column
         if inner == 1:
-            y[place] = _arg_line(code, x[at : at + rows], last)
+            count = min(lines, outer - image)
+            _arg_lines(code, x[at : at + count * rows], y[place : place + count], rows, last)
         else:
             stop = place + min(COLUMNS, inner - column)
             _arg_columns(code, x[at : (image + 1) * rows * inner], best[place:stop], y[place:stop], rows, inner, last)

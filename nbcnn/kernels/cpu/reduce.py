@@ -34,10 +34,15 @@ def _extreme(code, u, v):
 def _line(code, x, zero):
     """The reduction of one contiguous line."""
     if code in (MAX, MIN):
-        found = x[0]
-        for i in range(1, x.size):
-            found = _extreme(code, found, x[i])
-        return found
+        # Four at once, because each comparison waits for the one before it.
+        a = b = c = d = x[0]
+        whole = x.size - x.size % 4
+        for i in range(0, whole, 4):
+            a, b = _extreme(code, a, x[i]), _extreme(code, b, x[i + 1])
+            c, d = _extreme(code, c, x[i + 2]), _extreme(code, d, x[i + 3])
+        for i in range(whole, x.size):
+            a = _extreme(code, a, x[i])
+        return _extreme(code, _extreme(code, a, b), _extreme(code, c, d))
     total = zero
     for i in range(x.size):
         total += x[i]
