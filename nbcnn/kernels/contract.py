@@ -47,6 +47,7 @@ KERNELS: dict[str, str] = {
     "elementwise_grad": "elementwise",
     "fill": "copy",
     "gather_rows": "indexed",
+    "hardmax": "softmax",
     "index_offsets": "indexed",
     "integer_depthwise": "integer_depthwise",
     "integer_gather": "integer",

@@ -1,4 +1,4 @@
-"""Softmax and LogSoftmax, and their gradients."""
+"""Softmax, LogSoftmax and Hardmax, and their gradients."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
 
 
-@register("Softmax", "LogSoftmax")
-class Softmax(Op):
+class _OverAxes(Op):
     """ONNX opsets 1, 11 (over all axes from `axis` on, default 1, taken as one) and 13 (over one axis, default -1).
 
-    Normalized: attribute axes, those that are taken as one. They are neighbours in memory in either layout: those from
-    some axis on lie before the channels when the channels are not among them, and reach to the end when they are.
+    Normalized: attribute axes, those that are taken as one.
     """
 
     since = 1
@@ -37,6 +35,13 @@ class Softmax(Op):
         axis += rank if axis < 0 else 0
         node.attrs = {"axes": tuple(range(axis, rank)) if facts.opset < 13 else (axis,)}
 
+
+@register("Softmax", "LogSoftmax")
+class Softmax(_OverAxes):
+    """The axes are neighbours in memory in either layout: those from some axis on lie before the channels when the
+    channels are not among them, and reach to the end when they are.
+    """
+
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys
         assert dy is not None
@@ -48,6 +53,19 @@ class Softmax(Op):
         if x.size:
             shape = _shape(x, node.attrs["axes"])
             b.call("softmax", b.buffer(x.name), b.buffer(node.outputs[0]), shape, node.op == "LogSoftmax")
+
+
+@register("Hardmax")
+class Hardmax(_OverAxes):
+    """1 at the first of the largest elements, 0 elsewhere. First is meant in ONNX order."""
+
+    layout = "plain"
+    differentiable = False
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x = b.value(node.inputs[0])
+        if x.size:
+            b.call("hardmax", b.buffer(x.name), b.buffer(node.outputs[0]), _shape(x, node.attrs["axes"]))
 
 
 def _shape(x: Value, axes: tuple[int, ...]) -> tuple[int, int, int]:

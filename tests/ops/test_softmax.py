@@ -74,3 +74,22 @@ def test_nan_stays(op: str, name: str, shape: tuple[int, ...]) -> None:
 def test_axis_out_of_range_is_named(opset: int) -> None:
     with pytest.raises(ModelError, match=r"Softmax 'node': axis 4 is outside"):
         Case("Softmax", [np.ones((2, 3, 4), np.float32)], {"axis": 4}, opset=opset).run()
+
+
+@pytest.mark.parametrize("kind", [Case, ChannelsLast])
+@pytest.mark.parametrize("opset", [7, 11, 13])
+@pytest.mark.parametrize("axis", [0, 1, 2, 3, None])
+def test_hardmax(axis: int | None, opset: int, kind: type[Case]) -> None:
+    x = RNG.integers(0, 4, (2, 5, 3, 4)).astype(np.float32)  # with ties
+    (y,) = kind("Hardmax", [x], {} if axis is None else {"axis": axis}, opset=opset).run()
+    axis = axis if axis is not None else (1 if opset < 13 else -1)
+    flat = x.reshape(prod(x.shape[:axis]), -1) if opset < 13 else x
+    along = -1 if opset < 13 else axis
+    wanted = np.zeros_like(flat)
+    np.put_along_axis(wanted, flat.argmax(axis=along, keepdims=True), 1, axis=along)
+    np.testing.assert_array_equal(y, wanted.reshape(x.shape))
+
+
+def test_hardmax_takes_the_first_nan() -> None:
+    (y,) = Case("Hardmax", [np.array([[1, np.nan, 9, np.nan]], np.float32)]).run()
+    np.testing.assert_array_equal(y, [[0, 1, 0, 0]])

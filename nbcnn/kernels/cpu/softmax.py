@@ -1,4 +1,4 @@
-"""Softmax and LogSoftmax along the middle axis of (outer, count, inner)."""
+"""Softmax, LogSoftmax and Hardmax along the middle axis of (outer, count, inner)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nbcnn.kernels.cpu.compare import max_lanes, maximum
 from nbcnn.kernels.cpu.jit import kernel, serial
 from nbcnn.kernels.cpu.part import part
 
-__all__ = ["softmax", "softmax_grad"]
+__all__ = ["hardmax", "softmax", "softmax_grad"]
 
 BLOCK = 4096
 """Elements that one task is worth."""
@@ -98,6 +98,29 @@ def softmax(x, y, shape, log):
                 _line(part(x, line * count, (line + 1) * count), part(y, line * count, (line + 1) * count), log)
             else:
                 _strided_line(x, y, log, line // inner * count * inner + line % inner, count, inner)
+
+
+@serial
+def _first_of_largest(x, y, start, count, step):
+    """One line: 1 at the first of the largest elements (of those that are not numbers, where there are any)."""
+    best, top = start, x[start]
+    for at in range(start, start + count * step, step):
+        if (x[at] > top) | (math.isnan(x[at]) & (not math.isnan(top))):
+            best, top = at, x[at]
+        y[at] = 0
+    y[best] = 1
+
+
+@kernel
+def hardmax(x, y, shape):
+    """y = 1 at the first of the largest elements along the middle axis, 0 elsewhere. shape: as in softmax; y is not x."""
+    outer, count, inner = shape
+    lines = outer * inner
+    block = max(BLOCK // count, 1)
+    for index in prange((lines + block - 1) // block):
+        task = np.int64(index)
+        for line in range(task * block, min((task + 1) * block, lines)):
+            _first_of_largest(x, y, line // inner * count * inner + line % inner, count, inner)
 
 
 @serial
