@@ -19,13 +19,13 @@ FIRST = 7
 
 NOTES = {
     "AveragePool": "1 to 3 spatial dimensions",
-    "BatchNormalization": "spatial=0 is refused; statistics of the whole batch while it is trained",
+    "BatchNormalization": "spatial=0 is for inference alone; statistics of the whole batch while it is trained",
     "Cast": "all types but complex ones; floats are computed in one type, to which float16 and bfloat16 are rounded",
     "CastLike": "as Cast",
     "Clip": "the bounds must be constants",
     "Conv": "1 to 3 spatial dimensions; any strides, pads, dilations, group, auto_pad",
     "ConstantOfShape": "its input must be known",
-    "Dropout": "nothing at inference; while it is trained, the mask follows from seed, step, node and place",
+    "Dropout": "nothing at inference, but where training_mode says so; while it is trained, the mask follows from seed, step, node and place",
     "Gemm": "all attributes; C of any shape that ONNX allows",
     "GlobalLpPool": "1 to 3 spatial dimensions",
     "LpPool": "1 to 3 spatial dimensions",

@@ -1,4 +1,4 @@
-"""BatchNormalization (ONNX opsets 7, 9, 14, 15) on running or on batch statistics, and its gradient.
+"""BatchNormalization (ONNX opsets 1, 6, 7, 9, 14, 15) on running or on batch statistics, and its gradient.
 
 A residual of the output's shape (input 5, put there by the fuse pass) and a clamp are applied while the output is
 stored. Behind Conv, ConvTranspose or Gemm a batch norm on running statistics disappears into their weights.
@@ -46,9 +46,38 @@ class BatchNormalization(Op):
 
     layout = "last"
     activations = (0, 5)
+    since = 1
     trainable = (1, 2)
 
     def normalize(self, node: Node, facts: Facts) -> None:
+        if node.attrs.get("spatial", 1) or facts.opset >= 9:
+            self._normalize(node, facts)
+        else:
+            self._normalize_elements(node, facts)
+
+    def _normalize_elements(self, node: Node, facts: Facts) -> None:
+        """Statistics for each element of a sample (spatial=0, until opset 8), which are those of as many channels."""
+        x, (y, *extra) = facts.value(node, 0), node.outputs
+        if facts.train or any(extra):
+            raise UnsupportedError(f"{node.label}: spatial=0 (statistics for each pixel) is for inference only")
+        for index, what in enumerate(PARAMETERS, 1):
+            if facts.value(node, index).dims != x.dims[1:]:
+                shape = facts.value(node, index).dims
+                raise ModelError(
+                    f"{node.label}: {what} has shape {shape}, not one value for each place of {x.dims[1:]}"
+                )
+        count = prod(x.dims[1:])
+        shapes = [(x.dims[0], count), *[(count,)] * 4]
+        inputs = [facts.reshape(name, shape, node) for name, shape in zip(node.inputs, shapes, strict=True)]
+        inner = facts.graph.new_value(f"{y}.flat", x.dtype, shapes[0])
+        flat = Node(node.op, inputs, [inner], node.attrs, name=node.name)
+        self._normalize(flat, facts)
+        for name, (kind, shape) in zip(flat.outputs, self.infer(flat, [facts.value(flat, 0)]), strict=True):
+            facts.graph.values[name] = Value(name, kind, shape)
+        facts.graph.nodes.append(flat)
+        node.op, node.inputs, node.attrs = "Reshape", [inner], {"shape": x.dims}
+
+    def _normalize(self, node: Node, facts: Facts) -> None:
         x, attrs = facts.value(node, 0), node.attrs
         if len(x.dims) < 2:
             raise UnsupportedError(f"{node.label}: the input {x.dims} has no channels")
@@ -56,24 +85,34 @@ class BatchNormalization(Op):
             if facts.value(node, index).dims != x.dims[1:2]:
                 shape = facts.value(node, index).dims
                 raise ModelError(f"{node.label}: {what} has shape {shape}, not one value for each channel of {x.dims}")
-        if not attrs.get("spatial", 1):
-            raise UnsupportedError(f"{node.label}: spatial=0 (statistics for each pixel) is not supported")
+        extra = node.outputs[1:]
+        wanted = set(extra) & set(facts.graph.output_names()) - {""}
+        if facts.opset < 7:
+            asked = not attrs.get("is_test", 0)
+        elif facts.opset < 14:  # more than one output, by which later readers go only where they are used
+            asked = bool(wanted)
+        else:
+            asked = bool(attrs.get("training_mode", 0))
         node.attrs = {
-            "training": facts.train or bool(attrs.get("training_mode", 0)),
+            "training": facts.train or asked,
             "epsilon": float(attrs.get("epsilon", 1e-5)),
             "momentum": float(attrs.get("momentum", 0.9)),
         }
-        extra, node.outputs = node.outputs[1:], node.outputs[:1]
+        node.outputs = node.outputs[:1]
         if node.attrs["training"]:
-            self._add_statistics(node, facts, extra[:2])
-        elif wanted := set(extra) & set(facts.graph.output_names()) - {""}:
+            self._add_statistics(node, facts, extra[:2], extra[2:])
+        elif wanted:
             raise UnsupportedError(f"{node.label}: output {min(wanted)!r} exists only while training")
 
-    def _add_statistics(self, node: Node, facts: Facts, new_running: list[str]) -> None:
-        """Outputs for the batch statistics; while training, nodes that move the running ones."""
+    def _add_statistics(self, node: Node, facts: Facts, new_running: list[str], saved: list[str]) -> None:
+        """Outputs for the batch statistics, named as `saved` where the file does (before opset 14); while training,
+        nodes that move the running ones.
+        """
         x, graph = facts.value(node, 0), facts.graph
         hints = [f"nbcnn.{node.outputs[0]}.{what}" for what in ("mean", "variance")]
-        batch = [graph.new_value(hint, x.dtype, x.dims[1:2]) for hint in hints]
+        batch = [name or graph.fresh(hint) for name, hint in zip([*saved, "", ""], hints, strict=False)]
+        for name in batch:
+            graph.values[name] = Value(name, x.dtype, x.dims[1:2])
         if facts.train:
             attrs = {"momentum": node.attrs["momentum"], "effect": True}
             for running, name in zip(node.inputs[3:5], batch, strict=True):
@@ -85,6 +124,8 @@ class BatchNormalization(Op):
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         x = inputs[0]
         assert x and x.dtype
+        if node.op == "Reshape":
+            return [(x.dtype, node.attrs["shape"])]
         return [(x.dtype, x.dims if i == 0 else x.dims[1:2]) for i in range(len(node.outputs))]
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:

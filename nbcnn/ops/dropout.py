@@ -1,8 +1,9 @@
-"""Dropout (ONNX opsets 7, 10, 12, 13, 22): nothing at inference; while training, a random share of the elements is
-set to zero.
+"""Dropout (ONNX opsets 1, 6, 7, 10, 12, 13, 22): nothing at inference; while training, a random share of the elements
+is set to zero.
 
-Random numbers come from the seed and the step in the graph's array `nbcnn.rng`, the node, and the element's place;
-they are made again for the gradient instead of being kept.
+The trainer's random numbers come from the seed and the step in the graph's array `nbcnn.rng`, the node, and the
+element's place; they are made again for the gradient instead of being kept. A network that says training_mode is run
+so too, but for a node with a seed of its own: its numbers are those of onnx's reference evaluator.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ class Dropout(Op):
     """
 
     activations = (0,)
+    since = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         ratio = self._ratio(node, facts)
         active = ratio > 0 and (facts.train or self._training_mode(node, facts))
+        if active and "seed" in node.attrs and not facts.train:
+            self._draw_as_the_evaluator(node, facts, ratio, int(node.attrs["seed"]))
+            return
         if active:
             seed = node.attrs.get("seed", 0)
             stream = crc32(f"{node.outputs[0]} {seed}".encode())
@@ -57,6 +62,18 @@ class Dropout(Op):
             facts.define(mask, np.ones(x.dims, np.bool_))
         node.op, node.attrs = "Identity", {"shape": x.dims}
         node.inputs, node.outputs = node.inputs[:1], node.outputs[:1]
+
+    @staticmethod
+    def _draw_as_the_evaluator(node: Node, facts: Facts, ratio: float, seed: int) -> None:
+        """The mask is the same at every run, and what is left is a product."""
+        x, mask = facts.value(node, 0), node.output(1)
+        kept = np.random.RandomState(seed).uniform(0, 1.0, x.dims) >= ratio
+        if mask:
+            facts.define(mask, kept)
+        factor = facts.graph.fresh(f"nbcnn.{node.outputs[0]}.mask")
+        facts.define(factor, np.where(kept, 1 / (1 - ratio), 0).astype(x.dtype))
+        node.op, node.attrs = "Mul", {}
+        node.inputs, node.outputs = [x.name, factor], node.outputs[:1]
 
     @staticmethod
     def _ratio(node: Node, facts: Facts) -> float:

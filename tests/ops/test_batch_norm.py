@@ -295,9 +295,45 @@ def test_refusals() -> None:
     with pytest.raises(ModelError, match=r"BatchNormalization 'node': mean has shape \(2,\)"):
         Case("BatchNormalization", [*inputs[:3], inputs[3][:2], inputs[4]], {}, (1, 2, 3, 4)).run()
     with pytest.raises(UnsupportedError, match=r"spatial=0"):
+        Case("BatchNormalization", [*inputs], {"spatial": 0}, (1, 2, 3, 4), opset=7).run_training([inputs[0]])
+    with pytest.raises(ModelError, match=r"scale has shape \(3,\)"):
         Case("BatchNormalization", [*inputs], {"spatial": 0}, (1, 2, 3, 4), opset=7).run()
     with pytest.raises(UnsupportedError, match=r"output 'o1' exists only while training"):
-        Case("BatchNormalization", [*inputs], {}, (1, 2, 3, 4), outputs=2, opset=9).run()
+        Case("BatchNormalization", [*inputs], {}, (1, 2, 3, 4), outputs=2, opset=15).run()
     with pytest.raises(UnsupportedError, match=r"running statistics are initializers"):
         dy = np.ones_like(inputs[0])
         Case("BatchNormalization", [*inputs], {}, (1, 2)).run_training([dy])
+
+
+@pytest.mark.parametrize(
+    ("opset", "attrs", "outputs"),
+    [(1, {"is_test": 0}, 1), (6, {}, 5), (7, {}, 5), (9, {}, 3), (14, {"training_mode": 1}, 3)],
+)
+def test_training_mode_of_old_files(opset: int, attrs: dict[str, Any], outputs: int) -> None:
+    """Until opset 6 it is what is_test does not forbid; until opset 13 what more than one output asks for."""
+    inputs = arguments((2, 5, 3, 4), np.float64)
+    attrs = {**attrs, "epsilon": EPSILON, "momentum": 0.7}
+    found = Case("BatchNormalization", [*inputs], attrs, (1, 2, 3, 4), outputs, opset, np.float64).run()
+    wanted = reference.batch_normalization_training(*inputs, EPSILON, 0.7)
+    axes = (0, 2, 3)
+    for y, value in zip(found, (*wanted, inputs[0].mean(axes), inputs[0].var(axes)), strict=False):
+        np.testing.assert_allclose(y, value, rtol=1e-10)
+
+
+@pytest.mark.parametrize("opset", [1, 6])
+def test_is_test_of_old_files(opset: int) -> None:
+    inputs = arguments((2, 5, 3, 4), np.float64)
+    attrs = {"is_test": 1, "epsilon": EPSILON}
+    (y,) = Case("BatchNormalization", [*inputs], attrs, (1, 2, 3, 4), opset=opset, dtype=np.float64).run()
+    np.testing.assert_allclose(y, reference.batch_normalization(*inputs, EPSILON), rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (4, 3), (2, 3, 7)])
+def test_statistics_of_each_pixel(shape: tuple[int, ...]) -> None:
+    """spatial=0, until opset 8."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(shape)
+    scale, bias, mean, var = rng.uniform(0.5, 2, (4, *shape[1:]))
+    attrs = {"spatial": 0, "epsilon": EPSILON}
+    case = Case("BatchNormalization", [x, scale, bias, mean, var], attrs, (1, 2, 3, 4), opset=7, dtype=np.float64)
+    np.testing.assert_allclose(case.run()[0], (x - mean) / np.sqrt(var + EPSILON) * scale + bias, rtol=1e-10)

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from harness import Case
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 import nbcnn
 import nbcnn.threads
@@ -188,3 +189,24 @@ def test_refusals() -> None:
         Case("Dropout", [ones()], {"ratio": 1.0}, opset=7).run()
     with pytest.raises(UnsupportedError, match=r"Dropout 'node': training_mode"):
         Case("Dropout", [ones(), np.array(0.5, np.float32), ON], {}, (1,), opset=13).run()
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_seed_is_that_of_the_reference_evaluator(seed: int, outputs: int) -> None:
+    """Run in training mode; while the trainer trains, the mask changes from step to step."""
+    node = helper.make_node("Dropout", ["x", "ratio", "on"], ["y", "mask"][:outputs], seed=seed)
+    ports = [
+        helper.make_tensor_value_info(name, kind, dims)
+        for name, kind, dims in (("x", TensorProto.FLOAT, SHAPE), ("ratio", TensorProto.FLOAT, []), ("on", 9, []))
+    ]
+    results = [
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, SHAPE),
+        helper.make_tensor_value_info("mask", 9, SHAPE),
+    ]
+    graph = helper.make_graph([node], "dropout", ports, results[:outputs])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    feeds = {"x": ones(), "ratio": np.array(0.3, np.float32), "on": ON}
+    wanted = ReferenceEvaluator(model).run(None, feeds)
+    for have, want in zip(nbcnn.load(model).run(None, feeds), wanted, strict=True):
+        np.testing.assert_allclose(have, want, rtol=1e-6)

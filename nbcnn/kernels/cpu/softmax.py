@@ -113,7 +113,7 @@ def _first_of_largest(x, y, start, count, step):
 
 @kernel
 def hardmax(x, y, shape):
-    """y = 1 at the first of the largest elements along the middle axis, 0 elsewhere. shape: as in softmax; y is not x."""
+    """y = 1 at the first of the largest elements along the middle axis, 0 elsewhere; as in softmax."""
     outer, count, inner = shape
     lines = outer * inner
     block = max(BLOCK // count, 1)
