@@ -62,6 +62,29 @@ def test_every_node_test_of_onnx() -> None:
     assert different == []
 
 
+@pytest.mark.parametrize("kind", ["simple", "pytorch-converted", "pytorch-operator"])
+def test_every_model_test_of_onnx(kind: str) -> None:
+    """Whole networks, and models of sub-graphs and sequences; byte by byte where they are files."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from onnx.backend.test.loader import load_model_tests
+
+        cases = load_model_tests(kind=kind)
+    sources = {case.name: case.model or (Path(case.model_dir) / "model.onnx").read_bytes() for case in cases}
+    assert len(sources) > 10
+    for name, source in sources.items():
+        content = source if isinstance(source, bytes) else source.SerializeToString()
+        assert to_proto(read_model(source)).SerializeToString() == content, name
+
+
+def test_every_light_model_of_onnx() -> None:
+    folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    files = sorted(folder.glob("*.onnx"))
+    assert len(files) == 9
+    for file in files:
+        assert to_proto(read_model(file)).SerializeToString() == file.read_bytes(), file.name
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("raw", [True, False])
 @pytest.mark.parametrize("listed", [True, False])
