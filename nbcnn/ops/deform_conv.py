@@ -35,6 +35,7 @@ class DeformConv(Op):
     """
 
     since = 19
+    rewritten = True
     trainable = (1, 3)
 
     def normalize(self, node: Node, facts: Facts) -> None:

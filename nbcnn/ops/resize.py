@@ -157,12 +157,20 @@ def _scaled(size: int, scale: float) -> int:
 
 @register("Upsample")
 class Upsample(_Resizing):
-    """ONNX opsets 7 (scales attribute), 9 (input): output pixel i lies at i / scale, nearest rounds down."""
+    """ONNX opsets 1 (height_scale, width_scale, mode bilinear), 7 (scales attribute), 9 (input): output pixel i lies at
+    i / scale, nearest rounds down.
+    """
+
+    since = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x = facts.value(node, 0)
+        if node.attrs.get("mode") == "bilinear":
+            node.attrs["mode"] = "linear"
         _check_choices(node)
         scales = node.attrs.get("scales")
+        if "height_scale" in node.attrs and "width_scale" in node.attrs:
+            scales = [1.0, 1.0, node.attrs["height_scale"], node.attrs["width_scale"]]
         if scales is None:
             scales = _given(facts, node, 1, "the scales")
         if scales is None or len(scales) != len(x.dims):

@@ -199,6 +199,7 @@ class AffineGrid(Op):
     """
 
     since = 20
+    rewritten = True
 
     def normalize(self, node: Node, facts: Facts) -> None:
         theta = facts.value(node, 0)

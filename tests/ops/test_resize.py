@@ -130,8 +130,9 @@ def test_upsample_and_resize_10(mode: str, case: type[Case]) -> None:
     x, scales = normal((2, 3, 4, 5)), [1.0, 1.0, 2.0, 1.5]
     expected = reference.upsample(x, scales, mode)
     dy = normal(expected.shape)
-    given = np.array(scales, np.float32)
+    given, first_name = np.array(scales, np.float32), {"linear": "bilinear"}.get(mode, mode)
     for made in (
+        case("Upsample", [x], {"height_scale": 2.0, "width_scale": 1.5, "mode": first_name}, opset=6),
         case("Upsample", [x], {"scales": scales, "mode": mode}, opset=7),
         case("Upsample", [x, given], {"mode": mode}, weights=(1,), opset=9),
         case("Resize", [x, given], {"mode": mode}, weights=(1,), opset=10),
