@@ -26,7 +26,8 @@ NOTES = {
     "Conv": "1 to 3 spatial dimensions; any strides, pads, dilations, group, auto_pad",
     "ConvTranspose": "1 to 3 spatial dimensions; any strides, pads, dilations, group, auto_pad, output shape",
     "ConstantOfShape": "its input must be known",
-    "Dropout": "nothing at inference, but where training_mode says so; while it is trained, the mask follows from seed, step, node and place",
+    "Dropout": "nothing at inference, but where training_mode says so; "
+    "while it is trained, the mask follows from seed, step, node and place",
     "Gemm": "all attributes; C of any shape that ONNX allows",
     "GridSample": "1 to 3 spatial dimensions; every mode and padding",
     "GlobalLpPool": "1 to 3 spatial dimensions",
