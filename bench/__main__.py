@@ -19,6 +19,7 @@ BENCHMARKS = {
     "overhead": "what an engine takes besides its kernels: Python, idle threads, a second process",
     "results": "known results of real networks on real data",
     "onnx": "the test suite of onnx itself: taken, passed, left out",
+    "quantized": "networks quantized to bytes, beside onnxruntime and beside float32",
     "mnist": "the lecture's LeNet and MLP on MNIST",
     "pages": "the pages of reports that are there already",
     "readme": "the README's tables, from the reports that are kept",

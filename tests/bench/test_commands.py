@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from networks import real
 
 from bench.__main__ import main
 
@@ -23,6 +24,14 @@ def test_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(set(row["timings"]) == {"nbcnn", "onnxruntime"} and row["ratio"] > 0 for row in found["rows"])
     assert found["benchmark"] == "models" and found["machine"]["cpu"]
     assert "onnxruntime ms" in capsys.readouterr().out
+
+
+def test_quantized(tmp_path: Path) -> None:
+    real("models/resnet20-cifar10/resnet20_cifar10.onnx")
+    out = tmp_path / "quantized.json"
+    assert main(["quantized", "--nets", "resnet20", "--quick", "--threads", "1", "--out", str(out)]) == 0
+    (row,) = report(out)["rows"]
+    assert set(row["timings"]) == {"nbcnn int8", "nbcnn float32", "onnxruntime int8"} and row["steps"] <= 1.01
 
 
 def test_training(tmp_path: Path) -> None:
