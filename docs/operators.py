@@ -22,7 +22,6 @@ NOTES = {
     "BatchNormalization": "spatial=0 is for inference alone; statistics of the whole batch while it is trained",
     "Cast": "all types but complex ones; floats are computed in one type, to which float16 and bfloat16 are rounded",
     "CastLike": "as Cast",
-    "Clip": "the bounds must be constants",
     "Conv": "1 to 3 spatial dimensions; any strides, pads, dilations, group, auto_pad",
     "ConvTranspose": "1 to 3 spatial dimensions; any strides, pads, dilations, group, auto_pad, output shape",
     "ConstantOfShape": "its input must be known",

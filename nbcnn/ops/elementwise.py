@@ -149,12 +149,15 @@ class Unary(_Elementwise):
 @register("Clip")
 class Clip(_Elementwise):
     """ONNX opsets 6 (attributes min, max), 11, 12, 13 (inputs). Normalized: attributes low and high, infinite where
-    there is no bound.
+    there is no bound; Max and Min, where a bound is computed from the input data.
     """
 
     since = 6
 
     def normalize(self, node: Node, facts: Facts) -> None:
+        if any(name and name not in facts.constants for name in node.inputs[1:]):
+            self._by_extremes(node, facts)
+            return
         low = self._bound(node, facts, 1, "min", -inf)
         high = self._bound(node, facts, 2, "max", inf)
         node.inputs = node.inputs[:1]
@@ -167,6 +170,13 @@ class Clip(_Elementwise):
             node.op, node.attrs = "Identity", {"shape": x.dims}
 
     @staticmethod
+    def _by_extremes(node: Node, facts: Facts) -> None:
+        x, low, high = node.inputs[0], node.input(1), node.input(2)
+        if low and high:
+            x = facts.insert("Max", [x, low], facts.value(node, 0).dims, node, {})
+        node.op, node.inputs, node.attrs = "Min" if high else "Max", [x, high or low], {}
+
+    @staticmethod
     def _bound(node: Node, facts: Facts, index: int, name: str, default: float) -> float:
         array = facts.constant(node, index, f"{name}, a bound,")
         return node.attrs.get(name, default) if array is None else array.reshape(()).item()
@@ -174,14 +184,14 @@ class Clip(_Elementwise):
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         x = inputs[0]
         assert x is not None and x.dtype is not None
-        return [(x.dtype, x.dims)] if node.op == "Identity" else super().infer(node, inputs)
+        return [(x.dtype, x.dims)] if node.op != "Clip" else super().infer(node, inputs)
 
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
     ) -> list[np.ndarray] | None:
         x = arrays[0]
-        if x is None or node.op == "Identity":
-            return None if x is None else [x]
+        if x is None or node.op != "Clip":
+            return [x] if x is not None and node.op == "Identity" else None
         return [np.minimum(np.maximum(x, node.attrs["low"]), node.attrs["high"]).astype(x.dtype)]
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:

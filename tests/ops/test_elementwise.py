@@ -125,10 +125,23 @@ def test_clip(low: float | None, high: float | None, opset: int, dtype: Any) -> 
     np.testing.assert_array_equal(dx, reference.clip_backward(dy, x, low, high))
 
 
-def test_clip_with_computed_bound_is_refused() -> None:
-    x = np.ones(3, np.float32)
-    with pytest.raises(UnsupportedError, match=r"Clip 'node': max.*must be a constant"):
-        Case("Clip", [x, None, np.array(1, np.float32)]).run()
+@pytest.mark.parametrize("kind", [np.float32, np.int64])
+@pytest.mark.parametrize("weights", [(), (1,), (0,), (0, 2)])
+@pytest.mark.parametrize(("low", "high"), [(None, 2), (-1, None), (-1, 2), (2, -1)])
+def test_clip_between_computed_bounds(low: int | None, high: int | None, weights: tuple[int, ...], kind: Any) -> None:
+    x = np.arange(-4, 6).astype(kind)
+    inputs = [x, *(None if bound is None else np.array(bound, kind) for bound in (low, high))]
+    (y,) = Case("Clip", list(inputs), weights=weights).run()
+    np.testing.assert_array_equal(y, np.minimum(np.maximum(x, -9 if low is None else low), 9 if high is None else high))
+    assert y.dtype == kind
+
+
+def test_gradients_by_computed_bounds() -> None:
+    x, dy = np.array([-3, 0, 5, 7], np.float32), np.array([1, 2, 3, 4], np.float32)
+    inputs = [x, np.array(-1, np.float32), np.array(2, np.float32)]
+    _, grads = Case("Clip", list(inputs)).run_training([dy], wanted=(0, 1, 2))
+    for grad, wanted in zip(grads, ([0, 2, 0, 0], 1, 7), strict=True):
+        np.testing.assert_array_equal(grad, wanted)
 
 
 @pytest.mark.parametrize("fed", [True, False])
