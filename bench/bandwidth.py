@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import prod
+from math import pi, prod
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,17 @@ GELU = (
     ("Mul", ("x", "z"), ("p",), {}),
     ("Mul", ("p", "half"), ("y",), {}),
 )
+GELU_TANH = (
+    *_numbers(half=0.5, three=3.0, cubic=0.044715, slope=(2 / pi) ** 0.5, one=1.0),
+    ("Mul", ("half", "x"), ("h",), {}),
+    ("Pow", ("x", "three"), ("c",), {}),
+    ("Mul", ("cubic", "c"), ("b",), {}),
+    ("Add", ("x", "b"), ("s",), {}),
+    ("Mul", ("slope", "s"), ("u",), {}),
+    ("Tanh", ("u",), ("t",), {}),
+    ("Add", ("one", "t"), ("z",), {}),
+    ("Mul", ("h", "z"), ("y",), {}),
+)
 ROWS, WIDE = (25600, 1024), (1, 25088)
 
 CASES = (
@@ -101,12 +112,14 @@ CASES = (
     Case("Softplus, Tanh, Mul", MISH, "Chain", lambda x, y: x + y),
     Case("Add, Clip, Mul, Div", HARD_SWISH, "Chain", lambda x, y: x + y),
     Case("Div, Erf, Add, Mul, Mul", GELU, "Chain", lambda x, y: x + y),
+    Case("Mul, Pow, ... Tanh, Add, Mul", GELU_TANH, "Chain", lambda x, y: x + y),
     Case("Add", _one("Add", "x"), "Add", lambda x, y: x + y),
     Case("MaxPool", _one("MaxPool", **WINDOW), "MaxPool", lambda x, y: x + y),
     Case("AveragePool", _one("AveragePool", **WINDOW), "AveragePool", lambda x, y: x + y),
     Case("GlobalAveragePool", _one("GlobalAveragePool"), "GlobalAveragePool", lambda x, y: x + y),
     Case("Softmax", _one("Softmax", axis=-1), "Softmax", lambda x, y: x + y, ROWS),
     Case("Relu gradient", _one("Relu"), "Grad|Unclamp", lambda x, y: 2 * y + x, train=True),
+    Case("Sigmoid, Mul gradient", SWISH, "Chain", lambda x, y: 4 * x + y, train=True),
     Case("MaxPool, taps kept", _one("MaxPool", **WINDOW), "MaxPool", lambda x, y: x + y + y // 4, train=True),
     Case("MaxPool gradient", _one("MaxPool", **WINDOW), "PoolGrad", lambda x, y: x + y + y // 4, train=True),
     Case("AveragePool gradient", _one("AveragePool", **WINDOW), "PoolGrad", lambda x, y: x + y, train=True),

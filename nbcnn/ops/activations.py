@@ -6,7 +6,7 @@ their gradients are derived step by step (ops/derivative.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf, pi, sqrt
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,20 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PROGRAMS", "program_of"]
 
-CUBIC = 0.044715
-"""Of Gelu by tanh: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, section 2."""
-
 Writer = Callable[[Program, int, dict[str, Any], np.dtype], int]
 """program, the number of its operand, attributes, element type -> the number of the result."""
 
 
 def _gelu(p: Program, x: int, attrs: dict[str, Any], dtype: np.dtype) -> int:
-    if attrs["approximate"] == "none":
-        return p.step(opcodes.GELU, x)
-    # (1 + tanh(u)) / 2 is sigmoid(2 u), in which nothing cancels.
-    slope = sqrt(8 / pi)
-    inner = p.step(opcodes.AFFINE, p.pair(opcodes.MUL, x, x), a=slope * CUBIC, b=slope)
-    return p.pair(opcodes.MUL, x, p.step(opcodes.SIGMOID, p.pair(opcodes.MUL, x, inner)))
+    return p.step(opcodes.GELU if attrs["approximate"] == "none" else opcodes.GELU_TANH, x)
 
 
 def _mish(p: Program, x: int, attrs: dict[str, Any], dtype: np.dtype) -> int:

@@ -13,12 +13,15 @@ from math import inf, pi, sqrt
 from nbcnn.kernels import opcodes as op
 from nbcnn.ops.program import TENSORS, Number, Program, operands
 
-__all__ = ["derivative"]
+__all__ = ["CUBIC", "derivative"]
 
 SMALLEST = 1e-45
 """The smallest number of float32 above zero."""
 BELOW_ONE = 1 - 2.0**-24
 """The largest of float32 below one."""
+
+CUBIC = 0.044715
+"""Of Gelu by tanh: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, section 2."""
 
 Rule = Callable[[Program, int, int, int, list[Number]], int]
 """program, u, y = f(u), the gradient g by y, the step's constants -> the gradient by u."""
@@ -146,6 +149,14 @@ def _gelu(p: Program, u: int, y: int, g: int, numbers: list[Number]) -> int:
     return p.pair(op.MUL, g, p.pair(op.ADD, part, rest))
 
 
+def _gelu_tanh(p: Program, u: int, y: int, g: int, numbers: list[Number]) -> int:
+    """Of u s(v), s the sigmoid and v twice what tanh is taken of: s + y (1 - s) v'."""
+    slope, square = sqrt(8 / pi), p.pair(op.MUL, u, u)
+    s = p.step(op.SIGMOID, p.pair(op.MUL, u, p.step(op.AFFINE, square, a=slope * CUBIC, b=slope)))
+    rest = p.pair(op.MUL, p.step(op.AFFINE, s, a=-1.0, b=1.0), p.step(op.AFFINE, square, a=3 * slope * CUBIC, b=slope))
+    return p.pair(op.MUL, g, p.pair(op.ADD, s, p.pair(op.MUL, y, rest)))
+
+
 RULES: dict[int, Rule] = {
     op.ABS: lambda p, u, y, g, c: p.pair(op.MUL, g, p.step(op.SIGN, u)),
     op.AFFINE: lambda p, u, y, g, c: p.step(op.AFFINE, g, a=c[0]),
@@ -156,6 +167,7 @@ RULES: dict[int, Rule] = {
     op.EXP: lambda p, u, y, g, c: p.pair(op.MUL, g, y),
     op.GATE: _gate,
     op.GELU: _gelu,
+    op.GELU_TANH: _gelu_tanh,
     op.HARD_SIGMOID: _hard_sigmoid,
     op.HARD_SWISH: _hard_swish,
     op.LEAKY_RELU: _leaky_relu,

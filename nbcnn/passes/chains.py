@@ -9,7 +9,8 @@ Rules:
    `ChainConstants`, a node that rests on weights alone, so that a new value has its effect;
 4. tanh(softplus(x)) is one step, with one exponential instead of two and a logarithm;
 5. where a network is trained, a chain reads one tensor, because its gradient reads that of its result too, and numbers
-   that are trained stay outside.
+   that are trained stay outside;
+6. Gelu, however it is spelled, is one step (gelu.py).
 
 What has become part of a convolution's or a sum's own clamp (fuse.py) is no link any more.
 """
@@ -25,6 +26,7 @@ from nbcnn.ops.activations import PROGRAMS
 from nbcnn.ops.arithmetic import CODES
 from nbcnn.ops.elementwise import SPECS, chain_nodes
 from nbcnn.ops.program import TENSORS, Number, Program
+from nbcnn.passes.gelu import recognize_gelu
 
 __all__ = ["fuse_chains"]
 
@@ -201,4 +203,7 @@ def _chain(nodes: list[Node], graph: Graph, numbers: _Numbers) -> list[Node]:
     for node in nodes:
         writer.add(node)
     links = [node.op for node in nodes]
-    return chain_nodes(writer.program.pruned(), tensors, last.outputs[0], links, graph, last.name)
+    dtype = graph.values[last.outputs[0]].dtype
+    assert dtype is not None
+    program = recognize_gelu(writer.program, dtype)
+    return chain_nodes(program, tensors, last.outputs[0], links, graph, last.name)

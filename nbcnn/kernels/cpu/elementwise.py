@@ -30,6 +30,7 @@ from nbcnn.kernels.opcodes import (
     FLOOR,
     GATE,
     GELU,
+    GELU_TANH,
     HARD_SIGMOID,
     HARD_SWISH,
     LEAKY_RELU,
@@ -134,6 +135,9 @@ def _apply(code, x, y, a, b):
     elif code == GELU:
         for i in range(count):
             y[i] = transcendental.gelu(x[i])
+    elif code == GELU_TANH:
+        for i in range(count):
+            y[i] = transcendental.gelu_tanh(x[i])
     elif code == FLOOR:
         for i in range(count):
             y[i] = np.floor(x[i])

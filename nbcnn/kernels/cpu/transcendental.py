@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["erf", "exp", "expm1", "gelu", "log", "softplus", "tanh"]
+__all__ = ["erf", "exp", "expm1", "gelu", "gelu_tanh", "log", "softplus", "tanh"]
 
 LOG2_E = np.float32(1.44269504088896341)
 LN2_HIGH = np.float32(0.693359375)
@@ -81,6 +81,8 @@ TAIL_END, beyond which P(-t) t is no normal number of float32.
 """
 TAIL_BEND, TAIL_END = np.float32(0.34), np.float32(13.19)
 ROOT_HALF = 0.5**0.5
+GELU_SLOPE, GELU_BEND = math.sqrt(8 / math.pi), 0.044715 * math.sqrt(8 / math.pi)
+GELU_SLOPE_32, GELU_BEND_32 = np.float32(GELU_SLOPE), np.float32(GELU_BEND)
 ROOT_HALF_BITS = 0x3F3504F3
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 
@@ -169,6 +171,11 @@ def erf(x):
 
 def gelu(x):
     """x times the share of the normal distribution that lies below x; in kernels only."""
+    raise NotImplementedError
+
+
+def gelu_tanh(x):
+    """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x ** 3))) / 2; in kernels only."""
     raise NotImplementedError
 
 
@@ -329,3 +336,22 @@ def _gelu_float64(x):
 @overload(gelu, inline="never")
 def _gelu(x):
     return _gelu_float32 if x == types.float32 else _gelu_float64
+
+
+def _gelu_tanh_float32(x):
+    # (1 + tanh(u)) / 2 is 1 / (1 + exp(-2 u)), in which nothing cancels.
+    z = -x * _fma(x * x, GELU_BEND_32, GELU_SLOPE_32)
+    t = EXP_LOWEST if z < EXP_LOWEST else z
+    t = EXP_HIGHEST if t > EXP_HIGHEST else t
+    y = x / (ONE + _exp_between(t))
+    return ZERO if z > EXP_HIGHEST else y
+
+
+def _gelu_tanh_float64(x):
+    z = -x * (x * x * GELU_BEND + GELU_SLOPE)
+    return 0.0 if z > 700.0 else x / (1.0 + math.exp(z))
+
+
+@overload(gelu_tanh, inline="never")
+def _gelu_tanh(x):
+    return _gelu_tanh_float32 if x == types.float32 else _gelu_tanh_float64
