@@ -67,11 +67,12 @@ class Method:
             return start * last + i * (end - start) * last / (axis.out - 1)
         if self.coordinates == "pytorch_half_pixel" and axis.out == 1:
             return i
-        centred = (i + 0.5) / axis.scale - 0.5
+        offset = i.dtype.type(0)
         if self.coordinates == "half_pixel_symmetric":
             # The sampled grid is centred where size * scale is not a whole number.
-            centred += axis.size / 2 * (1 - axis.out / (axis.scale * axis.size))
-        return centred
+            whole = i.dtype.type(axis.scale) * i.dtype.type(axis.size)
+            offset = axis.size / 2 * (1 - axis.out / whole)
+        return offset + (i + 0.5) / axis.scale - 0.5
 
     def matrix(self, axis: AxisSize) -> SparseMatrix:
         """(out, size): how much of each input pixel goes into each output pixel."""

@@ -69,7 +69,7 @@ def _place(v, size, fixed, mode, padding, aligned, normalized, kind):
     low = 0.0 if aligned else -0.5
     high = size - 1 - low
     if abs(position) < FAR and (position < low or position > high):
-        if padding == BORDER:
+        if padding == BORDER and mode != CUBIC:  # whose taps alone are held inside, in PyTorch and onnxruntime
             position, slope = min(max(position, 0.0), size - 1.0), 0.0
         elif padding == REFLECTION:
             position, sign = _reflected(position, low, high)
