@@ -23,6 +23,7 @@ from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.pictures import read_pictures_as_given
 from nbcnn.passes.quantized import fuse_quantized
 from nbcnn.passes.reorder import pool_before_activation
+from nbcnn.passes.shuffle import fuse_shuffles
 from nbcnn.passes.specialize import Mode, specialize
 
 __all__ = ["lower_for_inference", "lower_for_training"]
@@ -43,6 +44,7 @@ def lower_for_inference(
     are values that it may rest on.
     """
     graph = specialize(source, feeds, dtype, outputs, known=known)
+    fuse_shuffles(graph)
     expand_einsum(graph)
     eliminate(graph)
     fuse_quantized(graph)
@@ -78,6 +80,7 @@ def lower_for_training(
     """
     weights = {name for name, array in source.initializers.items() if is_float(array.dtype)}
     graph = specialize(source, feeds, dtype, outputs, mode)
+    fuse_shuffles(graph)
     expand_einsum(graph)
     decompose(graph)
     eliminate(graph)

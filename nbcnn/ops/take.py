@@ -15,7 +15,7 @@ from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, register
 from nbcnn.ops.indexed import Places, set_places
 from nbcnn.ops.sparse import SparseAxes, SparseMatrix, set_matrices
-from nbcnn.ops.strided import copy, few_axes, strides
+from nbcnn.ops.strided import copy, few_axes, has_kernel, strides
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -162,3 +162,35 @@ class ReverseSequence(Op):
             length = prod(x.dims[2:])
             offsets = b.constant(node.attrs["rows"] * length)
             b.call("gather_rows", b.buffer(x.name), offsets, b.buffer(y.name), (1, x.size // length, length), 0, 0)
+
+
+@register("ChannelShuffle")
+class ChannelShuffle(Op):
+    """inputs: X (N, C, ...) -> Y, X with its channels in another order (passes/shuffle.py). Attributes: order, the
+    channel of X that each channel of Y is.
+    """
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        return None if arrays[0] is None else [arrays[0].take(node.attrs["order"], 1)]
+
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        (dy,) = dys
+        assert dy is not None
+        inverse = tuple(int(n) for n in np.argsort(node.attrs["order"]))
+        return [back.add("ChannelShuffle", [dy], like=node.inputs[0], attrs={"order": inverse})]
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
+        assert x.dtype is not None
+        if not has_kernel(x.dtype):
+            super().bind(node, b)
+            return
+        images, channels, *spatial = x.dims
+        pixels = prod(spatial)
+        outer, length = (images * pixels, 1) if x.layout == "last" else (images, pixels)
+        if x.size:
+            offsets = b.constant(np.array(node.attrs["order"], np.int64) * length)
+            shape = outer, channels, length
+            b.call("gather_rows", b.buffer(x.name), offsets, b.buffer(y.name), shape, channels * length, 0)

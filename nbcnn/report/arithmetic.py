@@ -141,6 +141,17 @@ MOVES = (
     *("Concat", "ConcatGrad", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "PadGrad", "Repeat"),
     *("Reshape", "Slice", "SliceGrad", "SpaceToDepth", "Split", "SplitGrad", "Squeeze", "ToLayout", "Transpose"),
     *("Unsqueeze", "Cast", "ToBatch", "FromBatch", "PackWeights", "UnpackWeights", "TransposeWeights"),
+    *(
+        "ChannelShuffle",
+        "Compress",
+        "EinsumDiagonal",
+        "GatherAt",
+        "GatherElements",
+        "GatherND",
+        "ReverseSequence",
+        "Tile",
+    ),
+    *("Scatter", "ScatterElements", "ScatterND"),
 )
 """Operators that compute nothing."""
 
@@ -157,6 +168,10 @@ OPERATIONS = {
     "SoftmaxCrossEntropy": 5,
     "LRN": 4,
     "LRNGrad": 8,
+    "ReduceL1": 2,
+    "ReduceL2": 2,
+    "ReduceLogSumExp": 4,
+    "ReduceSumSquare": 2,
     "SGDUpdate": 4,
     "AdamUpdate": 12,
     "RunningAverage": 3,
