@@ -22,6 +22,7 @@ from nbcnn.ops import whole_numbers
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.broadcast import aligned_strides, combine
 from nbcnn.ops.cast import cast_attributes
+from nbcnn.ops.element_types import need_numbers
 from nbcnn.ops.legacy import align_operands
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Arithmetic(Op):
         if node.op in BROADCAST_EARLY and len(node.inputs) == 2:
             align_operands(node, facts)
         values = [facts.value(node, i) for i in range(len(node.inputs))]
+        for x in values:
+            need_numbers(node, x)
         if node.op not in BROADCAST_EARLY and facts.opset < 8 and len({x.dims for x in values}) > 1:
             raise ModelError(
                 f"{node.label}: shapes {' and '.join(str(x.dims) for x in values)} differ, which {node.op} does not "
@@ -112,9 +115,8 @@ class Arithmetic(Op):
         if node.op == "Identity":
             return [known[0]]
         rule = whole_numbers.remainder if node.attrs.get("fmod") else FOLDS[node.op]
-        with np.errstate(all="ignore"):  # integers wrap around, floats become infinite or NaN
-            y = reduce(rule, known)
-            return [np.divide(y, len(known), dtype=y.dtype) if node.op == "Mean" else y]
+        y = reduce(rule, known)
+        return [np.divide(y, len(known), dtype=y.dtype) if node.op == "Mean" else y]
 
     def bind(self, node: Node, b: Binder) -> None:
         if any(b.value(name).dtype != b.dtype for name in node.inputs):

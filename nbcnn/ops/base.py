@@ -7,13 +7,14 @@ and the kernel calls that compute it (`bind`). The arithmetic is in the kernels,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
 from nbcnn.graph import Graph, Node, Value
 
 if TYPE_CHECKING:
@@ -160,12 +161,27 @@ class Op:
         def compute(*arrays: np.ndarray) -> None:
             given = iter(arrays)
             read = [None if x is None else _in_onnx_order(next(given), x) for x in inputs]
-            found = self.fold(node, read, inputs)
+            with misuse_named(node):
+                found = self.fold(node, read, inputs)
             assert found is not None, node.label
             for i, y in zip(written, outputs, strict=True):
                 _in_onnx_order(next(given), y)[...] = found[i]
 
         b.call(compute, *(b.buffer(x.name) for x in (*inputs, *outputs) if x is not None))
+
+
+@contextmanager
+def misuse_named(node: Node, about: Callable[[], str] = str) -> Iterator[None]:
+    """What Python and NumPy raise inside becomes a ModelError that names the node; overflow and NaN are no warning, as
+    they are none in kernels. about: more to say.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except NbcnnError:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
+        raise ModelError(f"{node.label}: {error}{about()}") from error
 
 
 def _in_onnx_order(array: np.ndarray, value: Value) -> np.ndarray:

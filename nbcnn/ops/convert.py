@@ -24,17 +24,16 @@ def convert(
     saturate: what a float of a byte cannot hold becomes its largest number, not infinite or NaN. round_mode: of
     float8_e8m0, "up", "down" or "nearest".
     """
-    with np.errstate(all="ignore"):  # what does not fit becomes infinite, or is undefined for integers
-        if is_text(to):
-            return _to_text(x, source)
-        if is_text(x.dtype):
-            return _from_text(node, x, to)
-        x = _opened(x)
-        if to.name == "float8_e8m0fnu":
-            return _to_power_of_two(x, saturate, round_mode).view(to)
-        if to.name in BYTES and saturate:
-            return _saturated(x, to)
-        return x.astype(to)
+    if is_text(to):
+        return _to_text(x, source)
+    if is_text(x.dtype):
+        return _from_text(node, x, to)
+    x = _opened(x)
+    if to.name == "float8_e8m0fnu":
+        return _to_power_of_two(x, saturate, round_mode).view(to)
+    if to.name in BYTES and saturate:
+        return _saturated(x, to)
+    return x.astype(to)
 
 
 def _to_text(x: np.ndarray, source: np.dtype) -> np.ndarray:

@@ -14,6 +14,7 @@ from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
 from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, register
+from nbcnn.ops.element_types import need_numbers
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -33,6 +34,7 @@ class Cumulative(Op):
         x, given = facts.value(node, 0), facts.constant(node, 1, "the axis")
         if given is None or given.size != 1:
             raise ModelError(f"{node.label}: the axis is one number, not {given}")
+        need_numbers(node, x)
         node.inputs = node.inputs[:1]
         node.attrs = {
             "axis": axis_of(node, int(given.item()), len(x.dims)),
@@ -49,8 +51,7 @@ class Cumulative(Op):
         rule, start = (np.cumsum, 0) if node.op == "CumSum" else (np.cumprod, 1)
         x = np.moveaxis(x, node.attrs["axis"], 0)
         x = x[::-1] if node.attrs["reverse"] else x
-        with np.errstate(over="ignore"):
-            y = rule(x, axis=0, dtype=x.dtype)
+        y = rule(x, axis=0, dtype=x.dtype)
         if node.attrs["exclusive"]:
             y = np.concatenate([np.full_like(y[:1], start), y[:-1]])
         return [np.moveaxis(y[::-1] if node.attrs["reverse"] else y, 0, node.attrs["axis"])]

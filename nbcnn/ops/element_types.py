@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nbcnn.errors import UnsupportedError
-from nbcnn.graph import Node
+from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.graph import Node, Value, is_float
 
-__all__ = ["TEXT", "element_type", "is_text"]
+__all__ = ["TEXT", "element_type", "is_text", "need_numbers"]
 
 NAMES = {
     1: "float32",
@@ -47,6 +47,13 @@ def element_type(node: Node, number: int) -> np.dtype:
     if number not in NAMES:
         raise UnsupportedError(f"{node.label}: ONNX's element type {number} is not supported")
     return np.dtype(NAMES[number])
+
+
+def need_numbers(node: Node, value: Value) -> None:
+    """Raise ModelError for what operators on numbers do not take: booleans, strings, and numbers of a byte's part."""
+    assert value.dtype is not None
+    if not is_float(value.dtype) and value.dtype.kind not in "iu":
+        raise ModelError(f"{node.label}: takes numbers, but {value.name!r} holds {value.dtype.name}")
 
 
 def is_text(dtype: np.dtype) -> bool:

@@ -119,8 +119,7 @@ class Unary(_Elementwise):
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
     ) -> list[np.ndarray] | None:
         fold = SPECS[node.op].fold
-        with np.errstate(over="ignore"):  # the absolute value of the lowest integer is none
-            return None if arrays[0] is None or fold is None else [fold(arrays[0])]
+        return None if arrays[0] is None or fold is None else [fold(arrays[0])]
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys

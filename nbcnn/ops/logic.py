@@ -15,6 +15,7 @@ from nbcnn.graph import Node, Value, is_float
 from nbcnn.kernels import opcodes
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.broadcast import aligned_strides, loops
+from nbcnn.ops.element_types import need_numbers
 from nbcnn.ops.legacy import align_operands
 
 BOOL = np.dtype(bool)
@@ -56,6 +57,10 @@ class Logic(Op):
         if values[0].dtype != values[1].dtype:
             kinds = " and ".join(str(x.dtype) for x in values)
             raise ModelError(f"{node.label}: operands of the types {kinds}; they must be of one")
+        if node.op not in CODES:
+            _need_booleans(node, *values)
+        elif node.op != "Equal":
+            need_numbers(node, values[0])
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         shapes = [x.dims for x in inputs if x is not None]
@@ -83,12 +88,21 @@ class Logic(Op):
             b.call("compare", CODES[node.op], *(b.buffer(x.name) for x in values), b.buffer(y.name), shape, *strides)
 
 
+def _need_booleans(node: Node, *values: Value) -> None:
+    for x in values:
+        if x.dtype != BOOL:
+            raise ModelError(f"{node.label}: takes booleans, but {x.name!r} holds {x.dtype}")
+
+
 @register("Not")
 class Not(Op):
     """ONNX opset 1."""
 
     since = 1
     differentiable = False
+
+    def normalize(self, node: Node, facts: Facts) -> None:
+        _need_booleans(node, facts.value(node, 0))
 
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]

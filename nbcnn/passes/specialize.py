@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
+from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.filemap import lies_in_file
 from nbcnn.graph import Function, Graph, Node, Value, is_float
 from nbcnn.ops import Facts, find, lookup
-from nbcnn.ops.base import UndeterminedError
+from nbcnn.ops.base import UndeterminedError, misuse_named
 from nbcnn.passes.inline import body_of, branch
 from nbcnn.passes.microsoft import definition
 
@@ -156,13 +156,12 @@ class Sweep:
             declared[name] = dtype
 
     def visit(self, node: Node) -> None:
-        try:
+        def shapes() -> str:
+            known = (str(self.graph.values[n].shape) for n in node.inputs if n in self.graph.values)
+            return f" (input shapes: {', '.join(known)})"
+
+        with misuse_named(node, shapes):
             self._visit(node)
-        except NbcnnError:
-            raise
-        except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
-            shapes = ", ".join(str(self.graph.values[n].shape) for n in node.inputs if n in self.graph.values)
-            raise ModelError(f"{node.label}: {error} (input shapes: {shapes})") from error
 
     def _visit(self, node: Node) -> None:
         graph = self.graph
