@@ -71,6 +71,7 @@ class ConvTranspose(Op):
         node.attrs = {
             "group": group,
             "strides": win.strides,
+            "pads": win.begins + win.ends,
             "dilations": win.dilations,
             "channel_axis": 1,
             "depthwise": is_depthwise(w.dims, group),

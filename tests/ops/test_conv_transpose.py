@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from guards import run_guarded
 from harness import Case, Forced
 from onnx import TensorProto, helper
 
+from nbcnn.autotune import Tuner
 from nbcnn.errors import ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.lower import lower_for_inference
 from nbcnn.model import Model
 from nbcnn.optim import SGD
+from nbcnn.passes.algorithms import by_cost
 from nbcnn.trainer import Trainer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: ConvTranspose is not compared with it")
@@ -101,6 +104,15 @@ def test_by_winograd() -> None:
     (y,) = Case("ConvTranspose", given, attrs, weights=(1, 2), choose=choose).run()
     assert choose.count == 1
     assert_close(y, want, np.float32)
+
+
+@pytest.mark.parametrize("choice", ["cost", "timing"])
+def test_an_algorithm_is_chosen(choice: str, tmp_path: Path) -> None:
+    given, attrs = arrays("stride 1", np.float32), CASES["stride 1"][2]
+    given[1] *= 0.1
+    choose = by_cost if choice == "cost" else Tuner(1, tmp_path)
+    (y,) = Case("ConvTranspose", given, attrs, weights=(1, 2), choose=choose).run()
+    assert_close(y, torch_layer(*(torch.tensor(a, dtype=torch.float64) for a in given), attrs), np.float32)
 
 
 @pytest.mark.parametrize("name", CASES)
