@@ -1,6 +1,6 @@
-"""Activations that are several steps of the element-wise kernel: Gelu, Mish, Swish, Celu, ThresholdedRelu, Shrink, and
-Reciprocal. `programs` says which; the pass that makes chains (passes/chains.py) joins them to their neighbours, and
-their gradients are derived step by step (ops/derivative.py).
+"""Activations that are steps of the element-wise kernel, one or several: Gelu, Mish, Swish, Celu, ThresholdedRelu,
+Shrink, Softsign; and Reciprocal. PROGRAMS says which steps; the pass that makes chains (passes/chains.py) joins them to
+their neighbours, and their gradients are derived step by step (ops/derivative.py).
 """
 
 from __future__ import annotations
@@ -72,6 +72,10 @@ def _reciprocal(p: Program, x: int, attrs: dict[str, Any], dtype: np.dtype) -> i
     return p.pair(opcodes.DIV, p.step(opcodes.FILL, x, a=1.0), x)
 
 
+def _softsign(p: Program, x: int, attrs: dict[str, Any], dtype: np.dtype) -> int:
+    return p.pair(opcodes.DIV, x, p.step(opcodes.AFFINE, p.step(opcodes.ABS, x), a=1.0, b=1.0))
+
+
 def _above(number: float, dtype: np.dtype) -> float:
     """The next number of this type."""
     return float(np.nextafter(dtype.type(number), dtype.type(inf)))
@@ -83,6 +87,7 @@ PROGRAMS: dict[str, tuple[dict[str, Any], Writer]] = {
     "Mish": ({}, _mish),
     "Reciprocal": ({}, _reciprocal),
     "Shrink": ({"bias": 0.0, "lambd": 0.5}, _shrink),
+    "Softsign": ({}, _softsign),
     "Swish": ({"alpha": 1.0}, _swish),
     "ThresholdedRelu": ({"alpha": 1.0}, _thresholded_relu),
 }
@@ -97,8 +102,8 @@ def program_of(node: Node, dtype: np.dtype) -> Program:
 
 @register(*PROGRAMS)
 class Composite(Op):
-    """ONNX: Celu 12; Gelu 20; Mish 18, 22; Reciprocal 1, 6, 13; Shrink 9; Swish 24; ThresholdedRelu 1, 10, 22.
-    inputs: X -> Y.
+    """ONNX: Celu 12; Gelu 20; Mish 18, 22; Reciprocal 1, 6, 13; Shrink 9; Softsign 1, 22; Swish 24;
+    ThresholdedRelu 1, 10, 22. inputs: X -> Y.
     """
 
     since = 1
@@ -115,6 +120,14 @@ class Composite(Op):
         x = inputs[0]
         assert x is not None
         return [(need_float(node, x), x.dims)]
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        if arrays[0] is None or node.op != "Reciprocal":  # shape arithmetic has no other
+            return None
+        with np.errstate(divide="ignore"):
+            return [np.reciprocal(arrays[0])]
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys

@@ -116,11 +116,6 @@ def _softplus(p: Program, u: int, y: int, g: int, numbers: list[Number]) -> int:
     return p.pair(op.MUL, g, p.step(op.SIGMOID, u))
 
 
-def _softsign(p: Program, u: int, y: int, g: int, numbers: list[Number]) -> int:
-    size = p.step(op.AFFINE, p.step(op.ABS, u), a=1.0, b=1.0)
-    return p.pair(op.DIV, g, p.pair(op.MUL, size, size))
-
-
 def _hard_swish(p: Program, u: int, y: int, g: int, numbers: list[Number]) -> int:
     gate = p.pair(op.MUL, g, p.step(op.HARD_SIGMOID, u, a=1 / 6, b=0.5))
     slope = p.pair(op.WITHIN, u, p.pair(op.MUL, g, u), -3.0, 3.0)
@@ -175,7 +170,6 @@ RULES: dict[int, Rule] = {
     op.NEG: lambda p, u, y, g, c: p.step(op.NEG, g),
     op.SIGMOID: _sigmoid,
     op.SOFTPLUS: _softplus,
-    op.SOFTSIGN: _softsign,
     op.SQRT: lambda p, u, y, g, c: p.pair(op.DIV, g, p.step(op.AFFINE, y, a=2.0)),
     op.TANH: _tanh,
 }

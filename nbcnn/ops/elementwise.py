@@ -1,5 +1,5 @@
 """Operators of one input, element by element: Relu, LeakyRelu, Elu, Selu, Sigmoid, HardSigmoid, HardSwish, Tanh,
-Softplus, Softsign, Clip, Sign, Abs, Neg, Exp, Log, Sqrt, Erf; and chains of them.
+Softplus, Clip, Sign, Abs, Neg, Exp, Log, Sqrt, Erf, Floor, Ceil, Round; and chains of them.
 
 One kernel computes them all; a `Spec` says which of its operations an operator is and with what two scalars.
 """
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 """The default values of ONNX Selu, opset 22."""
+SELU_FIRST = {"alpha": 1.6732, "gamma": 1.0507}
+"""Those of opset 1."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,6 @@ SPECS = {
     "Tanh": Spec(opcodes.TANH, "y", {}),
     "Softplus": Spec(opcodes.SOFTPLUS, "x", {}),
     "HardSwish": Spec(opcodes.HARD_SWISH, "x", {}),
-    "Softsign": Spec(opcodes.SOFTSIGN, "x", {}),
     "Sign": Spec(opcodes.SIGN, "x", {}, fold=np.sign),
     "Abs": Spec(opcodes.ABS, "x", {}, fold=np.abs),
     "Neg": Spec(opcodes.NEG, "", {}, fold=np.negative),
@@ -106,13 +107,16 @@ class _Elementwise(Op):
 @register(*SPECS)
 class Unary(_Elementwise):
     """ONNX: Relu 6, 13, 14; LeakyRelu 6, 16; Elu 6, 22; Selu 6, 22; Sigmoid, Tanh, Abs, Neg, Exp, Log, Sqrt 6, 13;
-    HardSigmoid 6, 22; Softplus, Softsign 1, 22; HardSwish 14, 22; Sign, Erf 9, 13. inputs: X -> Y.
+    HardSigmoid 6, 22; Softplus 1, 22; HardSwish 14, 22; Sign, Erf 9, 13; Floor, Ceil 6, 13; Round 11, 22 (halves to the
+    even neighbour). Those of 6 are 1's, too, but for the defaults of Selu. inputs: X -> Y.
     """
 
-    since = 6
+    since = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         defaults = SPECS[node.op].defaults
+        if node.op == "Selu" and facts.opset < 6:
+            defaults = SELU_FIRST
         node.attrs = {name: float(node.attrs.get(name, value)) for name, value in defaults.items()}
 
     def fold(

@@ -21,6 +21,7 @@ __all__ = ["convert_fc_to_conv"]
 
 POINTWISE = {"BatchNormalization", "Clip", "Dropout", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Identity"}
 POINTWISE |= {"LeakyRelu", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh"}
+POINTWISE |= {"Celu", "Mish", "Shrink", "Swish", "ThresholdedRelu"}
 """What may stand between the layers: it does the same to maps, channel by channel."""
 NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 """The open dimensions of the pictures, by their number."""

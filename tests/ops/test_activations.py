@@ -16,6 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from torch.nn import functional
 
 from nbcnn.errors import ModelError
+from nbcnn.graph import Node
+from nbcnn.lower import lower_for_inference
 
 RNG = np.random.default_rng(0)
 TOLERANCE = {np.float32: 2e-6, np.float64: 1e-14}
@@ -123,3 +125,22 @@ def test_rounding(op: str, function: Any, dtype: Any) -> None:
     special = [0.5, 1.5, 2.5, -0.5, -1.5, -2.5, inf, -inf, nan, 1e-40, 2**23 + 1.0, -8388609.0, 0.49999997]
     x = np.concatenate([np.array(special), RNG.standard_normal(1000) * 100]).astype(dtype)
     np.testing.assert_array_equal(Case(op, [x], dtype=dtype).run()[0], function(x))
+
+
+@pytest.mark.parametrize(("opset", "gamma"), [(1, 1.0507), (6, 1.05070102214813232421875)])
+def test_the_first_selu_has_other_defaults(opset: int, gamma: float) -> None:
+    (y,) = Case("Selu", [np.array([2.0])], opset=opset, dtype=np.float64).run()
+    np.testing.assert_allclose(y, 2 * gamma, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("op", "wanted"), [("Reciprocal", [0.5, -4.0, inf]), ("Floor", [2, -1, 0]), ("Ceil", [2, 0, 0])]
+)
+def test_constants_are_folded(op: str, wanted: list[float]) -> None:
+    case = Case(op, [np.array([2.0, -0.25, 0.0], np.float32)])
+    graph = case.graph()
+    graph.nodes.insert(0, Node("Constant", [], ["i0"], {"value": case.inputs[0]}))
+    graph.inputs = []
+    lowered = lower_for_inference(graph, {}, {}, np.dtype(np.float32))
+    assert not lowered.nodes
+    np.testing.assert_array_equal(lowered.initializers["o0"], wanted)

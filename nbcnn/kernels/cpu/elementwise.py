@@ -45,7 +45,6 @@ from nbcnn.kernels.opcodes import (
     SIGN,
     SLOT,
     SOFTPLUS,
-    SOFTSIGN,
     SQRT,
     SUB,
     TANH,
@@ -93,9 +92,6 @@ def _apply(code, x, y, a, b):
     elif code == SOFTPLUS:
         for i in range(count):
             y[i] = transcendental.softplus(x[i])
-    elif code == SOFTSIGN:
-        for i in range(count):
-            y[i] = x[i] / (one + abs(x[i]))
     elif code == SIGN:
         for i in range(count):
             v = one if x[i] > zero else x[i]
@@ -271,10 +267,6 @@ def _apply_grad(code, v, dy, dx, a, b):
     elif code == SOFTPLUS:
         for i in range(count):
             dx[i] = dy[i] / (one + transcendental.exp(-v[i]))
-    elif code == SOFTSIGN:
-        for i in range(count):
-            s = one + abs(v[i])
-            dx[i] = dy[i] / (s * s)
     elif code == SIGN:
         for i in range(count):
             dx[i] = zero
