@@ -108,7 +108,9 @@ class IntegerConv(Conversion):
 
 @register("IntegerDepthwise")
 class IntegerDepthwise(Conversion):
-    """A filter for each channel, over one or two spatial dimensions. Attributes as IntegerConv's."""
+    """A filter for each channel, over one or two spatial dimensions. Attributes as IntegerConv's, and sets, of
+    weights.
+    """
 
     layout = "last"
     activations = (0,)
@@ -133,7 +135,7 @@ class IntegerDepthwise(Conversion):
             "integer_depthwise",
             *(source, w, offsets, edge, _scales(node, b), b.buffer(y.name)),
             b.scratch(slot * b.threads, np.int32),
-            *((*kernel, *dilations), (quads, parts), (*size, *steps), (images, *out, channels), before),
+            *((*kernel, *dilations), (quads, parts, attrs["sets"]), (*size, *steps), (images, *out, channels), before),
             (lines, blocks, wide, slot),
             *(attrs[name] for name in ("zero", "low", "high")),
         )

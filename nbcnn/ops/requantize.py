@@ -29,9 +29,9 @@ def padded_channels(packing: Packing) -> int:
     return -(-packing.channels // width) * width
 
 
-def depthwise_bytes(packing: Packing, lines: tuple[int, int], parts: int) -> int:
+def depthwise_bytes(packing: Packing, lines: tuple[int, int], parts: int, sets: int) -> int:
     """Bytes of the packed weights of a depthwise convolution, whose kernel has this height and width."""
-    return padded_channels(packing) * parts * -(-lines[0] // 4) * lines[1] * 4
+    return padded_channels(packing) * sets * parts * -(-lines[0] // 4) * lines[1] * 4
 
 
 def panel_bytes(packing: Packing, parts: int) -> int:
@@ -42,7 +42,8 @@ def panel_bytes(packing: Packing, parts: int) -> int:
 @register("IntegerWeights")
 class IntegerWeights(Conversion):
     """inputs: W (bytes, in ONNX order), its zero points or none -> panels (int8), their sums (int32). Attributes:
-    packing, parts; lines, the height and width of the kernel, where every channel has a filter of its own, else none.
+    packing, parts; lines, the height and width of the kernel, where every channel has a filter of its own, else none;
+    sets, of such weights.
     """
 
     def bind(self, node: Node, b: Binder) -> None:
@@ -53,7 +54,16 @@ class IntegerWeights(Conversion):
         dims, order, parts = packing.dims, packing.order, node.attrs["parts"]
         if node.attrs["lines"]:
             dims = (packing.channels, *node.attrs["lines"])
-            b.call("pack_depthwise_integers", b.buffer(w.name), zero, panels, sums, dims, node.attrs["parts"])
+            b.call(
+                "pack_depthwise_integers",
+                b.buffer(w.name),
+                zero,
+                panels,
+                sums,
+                dims,
+                node.attrs["parts"],
+                node.attrs["sets"],
+            )
             return
         b.call("pack_integers", b.buffer(w.name), zero, panels, sums, dims, order, parts)
 

@@ -102,14 +102,17 @@ def _expand(graph: Graph, node: Node, packing: Packing) -> list[Node]:
         return graph.new_value(f"{node.outputs[0]}.{name}", dtype, (size,), "packed")
 
     lines = _lines(node, graph.values[w].dims)
-    size = depthwise_bytes(packing, lines, parts) if lines else panel_bytes(packing, parts)
+    # A quad of lines has room for two places of a kernel of three.
+    steady = "Conv" in node.op and attrs["strides"][0] == attrs["dilations"][0] == 1
+    sets = 2 if lines and lines[0] == 3 and steady else 1
+    size = depthwise_bytes(packing, lines, parts, sets) if lines else panel_bytes(packing, parts)
     panels, sums = made("panels", "int8", size), made("sums", "int32", count)
-    offsets, edge = made("offsets", "int32", count), made("edge", "uint8", max(WIDTH_BYTES, quads(packing) * 4))
-    common = {"packing": packing}
+    line = x.dims[1] * (x.dims[-1] + attrs["pads"][-1] + max(attrs["pads"][len(x.dims) - 3], 0)) if lines else 0
+    hollow = max(line + WIDTH_BYTES, quads(packing) * 4)
+    offsets, edge = made("offsets", "int32", count), made("edge", "uint8", hollow)
+    common, how = {"packing": packing}, {"parts": parts, "sets": sets}
     found = [
-        Node(
-            "IntegerWeights", [w, w_zero] if w_zero else [w], [panels, sums], common | {"parts": parts, "lines": lines}
-        ),
+        Node("IntegerWeights", [w, w_zero] if w_zero else [w], [panels, sums], common | how | {"lines": lines}),
         Node("IntegerOffsets", [sums, x_zero, bias], [offsets, edge], common | {"flip": flip, "dtype": x.dtype}),
     ]
     inputs = [x.name, panels, offsets, edge]
@@ -119,7 +122,7 @@ def _expand(graph: Graph, node: Node, packing: Packing) -> list[Node]:
         inputs.append(scales)
     zero, limits = attrs["zero"] or 0, integer_range(attrs["to"])
     assert limits is not None
-    settings = common | {"parts": parts, "flip": flip, "zero": zero}
+    settings = common | how | {"flip": flip, "zero": zero}
     settings |= {"low": attrs.get("low", float(limits[0] - zero)), "high": attrs.get("high", float(limits[1] - zero))}
     op = "IntegerMatMul"
     if "Conv" in node.op:

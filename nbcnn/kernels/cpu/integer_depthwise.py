@@ -4,8 +4,9 @@ For each line of y and each register of channels, the lines of x under the kerne
 of them are the four bytes of each lane, a *quad*. One instruction then multiplies a column of the kernel. Lines and
 columns beside the picture are full of x's zero point.
 
-Packed weights are (register of channels, part, quad of lines, kernel column, lane, 4 bytes); integer.py says what parts
-are.
+Packed weights are (register of channels, set, part, quad of lines, kernel column, lane, 4 bytes); integer.py says what
+parts are. Where the kernel has three lines and moves in steps of one, a quad serves two lines of y: a second set of
+weights lies a line further down.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from numba import get_thread_id, prange
 
 from nbcnn.kernels.cpu import integer_tile, pixels, simd
 from nbcnn.kernels.cpu.integer import part_of
-from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.jit import apart, kernel, serial
 from nbcnn.kernels.cpu.pixels import PIXELS
 
 __all__ = ["integer_depthwise", "pack_depthwise_integers"]
 
 
 @serial
-def _pack_register(block, w, zero, out, sums, dims, parts):
+def _pack_register(block, w, zero, out, sums, dims, parts, sets):
     channels, height, width = dims
     lanes = simd.lanes(sums)
     quads = (height + 3) // 4
-    place = block * parts * quads * width * lanes * 4
-    for i in range(place, place + parts * quads * width * lanes * 4):
+    place = block * sets * parts * quads * width * lanes * 4
+    for i in range(place, place + sets * parts * quads * width * lanes * 4):
         out[i] = 0
     for lane in range(min(lanes, channels - block * lanes)):
         channel = block * lanes + lane
@@ -39,140 +40,199 @@ def _pack_register(block, w, zero, out, sums, dims, parts):
             for column in range(width):
                 value = np.int64(w[(channel * height + line) * width + column]) - shift
                 total += value
-                for part in range(parts):
-                    at = ((part * quads + line // 4) * width + column) * lanes + lane
-                    out[place + at * 4 + line % 4] = part_of(value, part)
+                for number in range(sets * parts):
+                    shifted = line + number // parts
+                    at = ((number * quads + shifted // 4) * width + column) * lanes + lane
+                    out[place + at * 4 + shifted % 4] = part_of(value, number % parts)
         sums[channel] = total
 
 
 @kernel
-def pack_depthwise_integers(w, zero, out, sums, dims, parts):
-    """As pack_integers, for w (channels, height, width). dims: these three. sums: only those of channels are set."""
+def pack_depthwise_integers(w, zero, out, sums, dims, parts, sets):
+    """As pack_integers, for w (channels, height, width). dims: these three. sums: only those of channels are set.
+    sets: 2 for the same weights a second time, a line further down.
+    """
     lanes = simd.lanes(sums)
     for index in prange((dims[0] + lanes - 1) // lanes):
         block = np.int64(index)
-        _pack_register(block, w, zero, out, sums, dims, parts)
+        _pack_register(block, w, zero, out, sums, dims, parts, sets)
 
 
 @serial
-def _lay_columns(x, hollow, columns, place, base, top, quad, kernel, source, before, channels, left):
-    """Bring four lines of x, `left` channels from `base` on, side by side: a register for each column."""
+def _line_start(line, height, h, in_h, base, pitch, hollow):
+    """Where a line under the kernel begins; in `hollow`, which is as long, for one beside the picture."""
+    return base + h * pitch if (0 <= h < in_h) & (line < height) else hollow
+
+
+@apart
+def _lay_columns(x, columns, place, count, channels, at0, at1, at2, at3):
+    """Bring four lines of x side by side: a register for each of so many columns."""
+    for column in range(count):
+        step = column * channels
+        starts = (at0 + step, at1 + step, at2 + step, at3 + step)
+        simd.store(columns, place + column * simd.lanes(columns), integer_tile.quad(x, starts, columns))
+
+
+@apart
+def _lay_part(x, columns, place, count, channels, at0, at1, at2, at3, left):
+    """As _lay_columns, where only `left` lanes are channels."""
+    for column in range(count):
+        step = column * channels
+        starts = (at0 + step, at1 + step, at2 + step, at3 + step)
+        simd.store(columns, place + column * simd.lanes(columns), integer_tile.quad_first(x, starts, columns, left))
+
+
+@serial
+def _lay_lines(x, hollow, columns, place, base, top, quad, kernel, source, channels, left):
+    """The four lines of a quad, `left` channels from `base` on."""
     height, _width, dilation, _across = kernel
     in_h, in_w, _down, _right = source
-    lanes = simd.lanes(columns)
-    pitch = in_w * channels
-    line = 4 * quad
-    h0, h1 = top + line * dilation, top + (line + 1) * dilation
-    h2, h3 = top + (line + 2) * dilation, top + (line + 3) * dilation
-    in0, in1 = 0 <= h0 < in_h, (0 <= h1 < in_h) & (line + 1 < height)
-    in2, in3 = (0 <= h2 < in_h) & (line + 2 < height), (0 <= h3 < in_h) & (line + 3 < height)
-    at0, at1 = base + h0 * pitch if in0 else hollow, base + h1 * pitch if in1 else hollow
-    at2, at3 = base + h2 * pitch if in2 else hollow, base + h3 * pitch if in3 else hollow
-    by0, by1 = channels if in0 else 0, channels if in1 else 0
-    by2, by3 = channels if in2 else 0, channels if in3 else 0
-    place += before[1] * lanes
-    if left >= lanes:
-        for column in range(in_w):
-            starts = (at0 + column * by0, at1 + column * by1, at2 + column * by2, at3 + column * by3)
-            simd.store(columns, place + column * lanes, integer_tile.quad(x, starts, columns))
+    pitch, line = in_w * channels, 4 * quad
+    at0 = _line_start(line, height, top + line * dilation, in_h, base, pitch, hollow)
+    at1 = _line_start(line + 1, height, top + (line + 1) * dilation, in_h, base, pitch, hollow)
+    at2 = _line_start(line + 2, height, top + (line + 2) * dilation, in_h, base, pitch, hollow)
+    at3 = _line_start(line + 3, height, top + (line + 3) * dilation, in_h, base, pitch, hollow)
+    if left >= simd.lanes(columns):
+        _lay_columns(x, columns, place, in_w, channels, at0, at1, at2, at3)
     else:
-        for column in range(in_w):
-            starts = (at0 + column * by0, at1 + column * by1, at2 + column * by2, at3 + column * by3)
-            simd.store(columns, place + column * lanes, integer_tile.quad_first(x, starts, columns, left))
+        _lay_part(x, columns, place, in_w, channels, at0, at1, at2, at3, left)
+
+
+@serial
+def _store(found, row, spill, spot, y, out, pitch, factors, scales, channel, left, zero, low, high):
+    """A tile's pixels to y, `pitch` elements apart."""
+    if left >= simd.lanes(spill):
+        integer_tile.store(found, row, y, pixels.starts(found, pitch), out, factors, zero, low, high)
+    else:
+        integer_tile.spill(found, spill, spot)
+        for r in range(len(found)):
+            place = spot + r * simd.lanes(spill)
+            integer_tile.store_first(spill, place, y, out + r * pitch, scales, channel, left, zero, low, high)
 
 
 @serial
 def _tile(
-    acc,
-    row,
-    w,
-    offsets,
-    scales,
-    y,
-    columns,
-    place,
-    wide,
-    at,
-    kernel,
-    step,
-    counts,
-    channel,
-    out,
-    pitch,
-    left,
-    zero,
-    low,
-    high,
-):
-    """As many pixels of y as `acc` has, from `out` on. place: of the first column under the first of them."""
-    _height, width, _dilation, across = kernel
-    quads, parts = counts
+    acc, row, w, offsets, scales, y, columns, place, wide, at, width, across, step, counts, channel, out, pitch, left,
+    zero, low, high,
+):  # fmt: skip
+    """As many pixels of a line of y as `acc` has, from `out` on. place: of the first column under the first of them."""
+    quads, parts, _sets = counts
     lanes = simd.lanes(columns)
     starts = pixels.starts(acc, step * lanes)
     found = integer_tile.begin(acc, row, offsets, channel)
     for _part in range(parts):
         for quad in range(quads):
             for column in range(width):
-                factor = integer_tile.weights(row, w, at)
                 offset = place + (quad * wide + column * across) * lanes
-                found = integer_tile.products(found, columns, starts, offset, factor)
+                found = integer_tile.products(found, columns, starts, offset, integer_tile.weights(row, w, at))
                 at += lanes * 4
-    if left >= lanes:
-        factors = integer_tile.factors(row, scales, channel)
-        integer_tile.store(found, row, y, pixels.starts(acc, pitch), out, factors, zero, low, high)
-    else:
-        spot = quads * wide * lanes
-        integer_tile.spill(found, columns, spot)
-        for r in range(len(acc)):
-            integer_tile.store_first(
-                columns, spot + r * lanes, y, out + r * pitch, scales, channel, left, zero, low, high
-            )
+    factors = integer_tile.factors(row, scales, channel)
+    spot = quads * wide * lanes
+    _store(found, row, columns, spot, y, out, pitch, factors, scales, channel, left, zero, low, high)
+
+
+@serial
+def _two_lines(
+    acc, row, w, offsets, scales, y, columns, place, wide, at, width, across, step, counts, channel, out, pitch, below,
+    left, zero, low, high,
+):  # fmt: skip
+    """As _tile, and the pixels `below` them: of the four lines of a quad, a kernel of three takes either three."""
+    _quads, parts, _sets = counts
+    lanes = simd.lanes(columns)
+    starts = pixels.starts(acc, step * lanes)
+    first = integer_tile.begin(acc, row, offsets, channel)
+    second = first
+    shifted = at + parts * width * lanes * 4
+    for _part in range(parts):
+        for column in range(width):
+            offset = place + column * across * lanes
+            first = integer_tile.products(first, columns, starts, offset, integer_tile.weights(row, w, at))
+            second = integer_tile.products(second, columns, starts, offset, integer_tile.weights(row, w, shifted))
+            at += lanes * 4
+            shifted += lanes * 4
+    factors = integer_tile.factors(row, scales, channel)
+    spot = wide * lanes
+    _store(first, row, columns, spot, y, out, pitch, factors, scales, channel, left, zero, low, high)
+    _store(second, row, columns, spot, y, out + below, pitch, factors, scales, channel, left, zero, low, high)
+
+
+@serial
+def _line(
+    h, count, x, w, offsets, hollow, scales, y, columns, kernel, counts, source, target, before, image, blocks, wide,
+    zero, low, high,
+):  # fmt: skip
+    """One line of y or two, registers blocks[0]..blocks[1] of channels."""
+    in_h, in_w, down, right = source
+    _images, out_h, out_w, channels = target
+    height, width, dilation, across = kernel
+    quads, parts, sets = counts
+    lanes = simd.lanes(columns)
+    many, one = integer_tile.blank(columns, PIXELS, 1), integer_tile.blank(columns, 1, 1)
+    below = out_w * channels
+    reach = (height + count - 1, width, dilation, across)
+    for block in range(blocks[0], blocks[1]):
+        channel = block * lanes
+        left = channels - channel
+        base, top = image * in_h * in_w * channels + channel, h * down - before[0]
+        for quad in range(quads):
+            place = (quad * wide + before[1]) * lanes
+            _lay_lines(x, hollow, columns, place, base, top, quad, reach, source, channels, left)
+        at = block * sets * parts * quads * width * lanes * 4
+        start = (image * out_h + h) * below + channel
+        if out_w < PIXELS:
+            for i in range(out_w):
+                place, out = i * right * lanes, start + i * channels
+                _tile(
+                    one, one, w, offsets, scales, y, columns, place, wide, at, width, across, right, counts, channel,
+                    out, channels, left, zero, low, high,
+                )  # fmt: skip
+                if count > 1:
+                    _tile(
+                        one, one, w, offsets, scales, y, columns, place, wide, at + parts * width * lanes * 4, width,
+                        across, right, counts, channel, out + below, channels, left, zero, low, high,
+                    )  # fmt: skip
+        else:
+            for i in range(0, out_w, PIXELS):
+                begin = min(i, out_w - PIXELS)  # the last tile computes some pixels again
+                place, out = begin * right * lanes, start + begin * channels
+                if count > 1:
+                    _two_lines(
+                        many, one, w, offsets, scales, y, columns, place, wide, at, width, across, right, counts,
+                        channel, out, channels, below, left, zero, low, high,
+                    )  # fmt: skip
+                else:
+                    _tile(
+                        many, one, w, offsets, scales, y, columns, place, wide, at, width, across, right, counts,
+                        channel, out, channels, left, zero, low, high,
+                    )  # fmt: skip
 
 
 @serial
 def _task(
-    task, x, w, offsets, edge, scales, y, scratch, kernel, counts, source, target, before, schedule, zero, low, high
+    task, x, w, offsets, edge, scales, y, columns, kernel, counts, source, target, before, schedule, zero, low, high
 ):
-    """A few lines of y, a few registers of channels. scratch: this thread's."""
-    in_h, in_w, down, right = source
-    _images, out_h, out_w, channels = target
+    """A few lines of y, a few registers of channels. columns: this thread's scratch."""
+    in_w = source[1]
+    _images, out_h, _out_w, channels = target
     lines, blocks, wide, _size = schedule
-    quads, parts = counts
-    lanes = simd.lanes(scratch)
+    quads, _parts, sets = counts
+    lanes = simd.lanes(columns)
     registers = (channels + lanes - 1) // lanes
     groups, tasks = (registers + blocks - 1) // blocks, (out_h + lines - 1) // lines
     image, first = task // groups // tasks, task // groups % tasks * lines
     beside = np.int64(edge[0]) * 0x01010101
     for quad in range(quads):
         for i in range(quad * wide * lanes, (quad * wide + before[1]) * lanes):
-            scratch[i] = beside
+            columns[i] = beside
         for i in range((quad * wide + before[1] + in_w) * lanes, (quad + 1) * wide * lanes):
-            scratch[i] = beside
-    hollow = simd.distance(x, edge)
-    many, one = integer_tile.blank(scratch, PIXELS, 1), integer_tile.blank(scratch, 1, 1)
-    for h in range(first, min(first + lines, out_h)):
-        for block in range(task % groups * blocks, min((task % groups + 1) * blocks, registers)):
-            channel = block * lanes
-            left = channels - channel
-            base, top = image * in_h * in_w * channels + channel, h * down - before[0]
-            for quad in range(quads):
-                place = quad * wide * lanes
-                _lay_columns(x, hollow, scratch, place, base, top, quad, kernel, source, before, channels, left)
-            at = block * parts * quads * kernel[1] * lanes * 4
-            line = (image * out_h + h) * out_w * channels + channel
-            if out_w < PIXELS:
-                for i in range(out_w):
-                    _tile(
-                        one, one, w, offsets, scales, y, scratch, i * right * lanes, wide, at, kernel, right, counts,
-                        channel, line + i * channels, channels, left, zero, low, high,
-                    )  # fmt: skip
-            else:
-                for i in range(0, out_w, PIXELS):
-                    begin = min(i, out_w - PIXELS)  # the last tile computes some pixels again
-                    _tile(
-                        many, one, w, offsets, scales, y, scratch, begin * right * lanes, wide, at, kernel, right,
-                        counts, channel, line + begin * channels, channels, left, zero, low, high,
-                    )  # fmt: skip
+            columns[i] = beside
+    share = (task % groups * blocks, min((task % groups + 1) * blocks, registers))
+    last = min(first + lines, out_h)
+    for h in range(first, last, sets):
+        _line(
+            h, min(sets, last - h), x, w, offsets, simd.distance(x, edge), scales, y, columns, kernel, counts, source,
+            target, before, image, share, wide, zero, low, high,
+        )  # fmt: skip
 
 
 @kernel
@@ -181,11 +241,11 @@ def integer_depthwise(
 ):
     """As integer_gather, where every channel has a filter of its own; x and y are (n, h, w, channels).
 
-    edge: at least a register of x's zero point. kernel: its height and width, and the dilation of both. counts: (quads
-    of lines, parts) of w. source: (lines, columns) of x, and the strides. target: (images, lines, columns, channels)
-    of y. before: padding above and on the left. schedule: (lines of y in a task, registers of channels in a task,
+    edge: a line of x's zero point, and a register. kernel: its height and width, and the dilation of both. counts: (quads
+    of lines, parts, sets) of w. source: (lines, columns) of x, and the strides. target: (images, lines, columns,
+    channels) of y. before: padding above and on the left. schedule: (lines of y in a task, registers of channels in it,
     columns of a line of x with its padding, integers of scratch for a thread: a register for each column and quad, and
-    for each pixel of a tile).
+    for each pixel of a tile). lines is a multiple of sets.
     """
     lines, blocks, _wide, size = schedule
     lanes = simd.lanes(scratch)
