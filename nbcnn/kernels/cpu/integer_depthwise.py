@@ -99,10 +99,10 @@ def _lay_lines(x, hollow, columns, place, base, top, quad, kernel, source, chann
 
 
 @serial
-def _store(found, row, spill, spot, y, out, pitch, factors, scales, channel, left, zero, low, high):
+def _store(found, row, spill, spot, y, outs, out, pitch, factors, scales, channel, left, zero, low, high):
     """A tile's pixels to y, `pitch` elements apart."""
     if left >= simd.lanes(spill):
-        integer_tile.store(found, row, y, pixels.starts(found, pitch), out, factors, zero, low, high)
+        integer_tile.store(found, row, y, outs, out, factors, zero, low, high)
     else:
         integer_tile.spill(found, spill, spot)
         for r in range(len(found)):
@@ -111,55 +111,61 @@ def _store(found, row, spill, spot, y, out, pitch, factors, scales, channel, lef
 
 
 @serial
-def _tile(
-    acc, row, w, offsets, scales, y, columns, place, wide, at, width, across, step, counts, channel, out, pitch, left,
+def _one_line(
+    acc, row, w, offsets, scales, y, columns, wide, at, width, across, step, counts, channel, start, count, pitch, left,
     zero, low, high,
 ):  # fmt: skip
-    """As many pixels of a line of y as `acc` has, from `out` on. place: of the first column under the first of them."""
+    """A line of y, from `start` on: `count` pixels, no less than `acc` has."""
     quads, parts, _sets = counts
     lanes = simd.lanes(columns)
-    starts = pixels.starts(acc, step * lanes)
-    found = integer_tile.begin(acc, row, offsets, channel)
-    for _part in range(parts):
-        for quad in range(quads):
-            for column in range(width):
-                offset = place + (quad * wide + column * across) * lanes
-                found = integer_tile.products(found, columns, starts, offset, integer_tile.weights(row, w, at))
-                at += lanes * 4
-    factors = integer_tile.factors(row, scales, channel)
     spot = quads * wide * lanes
-    _store(found, row, columns, spot, y, out, pitch, factors, scales, channel, left, zero, low, high)
+    starts, outs = pixels.starts(acc, step * lanes), pixels.starts(acc, pitch)
+    first = integer_tile.begin(acc, row, offsets, channel)
+    factors = integer_tile.factors(row, scales, channel)
+    for i in range(0, count, len(acc)):
+        begin = min(i, count - len(acc))  # the last tile computes some pixels again
+        found, factor = first, at
+        for _part in range(parts):
+            for quad in range(quads):
+                for column in range(width):
+                    offset = (quad * wide + begin * step + column * across) * lanes
+                    found = integer_tile.products(found, columns, starts, offset, integer_tile.weights(row, w, factor))
+                    factor += lanes * 4
+        out = start + begin * pitch
+        _store(found, row, columns, spot, y, outs, out, pitch, factors, scales, channel, left, zero, low, high)
 
 
 @serial
 def _two_lines(
-    acc, row, w, offsets, scales, y, columns, place, wide, at, width, across, step, counts, channel, out, pitch, below,
-    left, zero, low, high,
+    acc, row, w, offsets, scales, y, columns, wide, at, width, across, step, counts, channel, start, count, pitch,
+    below, left, zero, low, high,
 ):  # fmt: skip
-    """As _tile, and the pixels `below` them: of the four lines of a quad, a kernel of three takes either three."""
+    """As _one_line, and the line `below`: of the four lines of a quad, a kernel of three takes either three."""
     _quads, parts, _sets = counts
     lanes = simd.lanes(columns)
-    starts = pixels.starts(acc, step * lanes)
+    spot, second = wide * lanes, parts * width * lanes * 4
+    starts, outs = pixels.starts(acc, step * lanes), pixels.starts(acc, pitch)
     first = integer_tile.begin(acc, row, offsets, channel)
-    second = first
-    shifted = at + parts * width * lanes * 4
-    for _part in range(parts):
-        for column in range(width):
-            offset = place + column * across * lanes
-            first = integer_tile.products(first, columns, starts, offset, integer_tile.weights(row, w, at))
-            second = integer_tile.products(second, columns, starts, offset, integer_tile.weights(row, w, shifted))
-            at += lanes * 4
-            shifted += lanes * 4
     factors = integer_tile.factors(row, scales, channel)
-    spot = wide * lanes
-    _store(first, row, columns, spot, y, out, pitch, factors, scales, channel, left, zero, low, high)
-    _store(second, row, columns, spot, y, out + below, pitch, factors, scales, channel, left, zero, low, high)
+    for i in range(0, count, len(acc)):
+        begin = min(i, count - len(acc))
+        upper, lower, factor = first, first, at
+        for _part in range(parts):
+            for column in range(width):
+                offset = (begin * step + column * across) * lanes
+                upper = integer_tile.products(upper, columns, starts, offset, integer_tile.weights(row, w, factor))
+                shifted = integer_tile.weights(row, w, factor + second)
+                lower = integer_tile.products(lower, columns, starts, offset, shifted)
+                factor += lanes * 4
+        out = start + begin * pitch
+        _store(upper, row, columns, spot, y, outs, out, pitch, factors, scales, channel, left, zero, low, high)
+        _store(lower, row, columns, spot, y, outs, out + below, pitch, factors, scales, channel, left, zero, low, high)
 
 
 @serial
-def _line(
-    h, count, x, w, offsets, hollow, scales, y, columns, kernel, counts, source, target, before, image, blocks, wide,
-    zero, low, high,
+def _lines(
+    acc, row, h, lines, x, w, offsets, hollow, scales, y, columns, kernel, counts, source, target, before, image,
+    blocks, wide, zero, low, high,
 ):  # fmt: skip
     """One line of y or two, registers blocks[0]..blocks[1] of channels."""
     in_h, in_w, down, right = source
@@ -167,9 +173,8 @@ def _line(
     height, width, dilation, across = kernel
     quads, parts, sets = counts
     lanes = simd.lanes(columns)
-    many, one = integer_tile.blank(columns, PIXELS, 1), integer_tile.blank(columns, 1, 1)
     below = out_w * channels
-    reach = (height + count - 1, width, dilation, across)
+    reach = (height + lines - 1, width, dilation, across)
     for block in range(blocks[0], blocks[1]):
         channel = block * lanes
         left = channels - channel
@@ -179,32 +184,16 @@ def _line(
             _lay_lines(x, hollow, columns, place, base, top, quad, reach, source, channels, left)
         at = block * sets * parts * quads * width * lanes * 4
         start = (image * out_h + h) * below + channel
-        if out_w < PIXELS:
-            for i in range(out_w):
-                place, out = i * right * lanes, start + i * channels
-                _tile(
-                    one, one, w, offsets, scales, y, columns, place, wide, at, width, across, right, counts, channel,
-                    out, channels, left, zero, low, high,
-                )  # fmt: skip
-                if count > 1:
-                    _tile(
-                        one, one, w, offsets, scales, y, columns, place, wide, at + parts * width * lanes * 4, width,
-                        across, right, counts, channel, out + below, channels, left, zero, low, high,
-                    )  # fmt: skip
+        if lines > 1:
+            _two_lines(
+                acc, row, w, offsets, scales, y, columns, wide, at, width, across, right, counts, channel, start, out_w,
+                channels, below, left, zero, low, high,
+            )  # fmt: skip
         else:
-            for i in range(0, out_w, PIXELS):
-                begin = min(i, out_w - PIXELS)  # the last tile computes some pixels again
-                place, out = begin * right * lanes, start + begin * channels
-                if count > 1:
-                    _two_lines(
-                        many, one, w, offsets, scales, y, columns, place, wide, at, width, across, right, counts,
-                        channel, out, channels, below, left, zero, low, high,
-                    )  # fmt: skip
-                else:
-                    _tile(
-                        many, one, w, offsets, scales, y, columns, place, wide, at, width, across, right, counts,
-                        channel, out, channels, left, zero, low, high,
-                    )  # fmt: skip
+            _one_line(
+                acc, row, w, offsets, scales, y, columns, wide, at, width, across, right, counts, channel, start, out_w,
+                channels, left, zero, low, high,
+            )  # fmt: skip
 
 
 @serial
@@ -213,7 +202,7 @@ def _task(
 ):
     """A few lines of y, a few registers of channels. columns: this thread's scratch."""
     in_w = source[1]
-    _images, out_h, _out_w, channels = target
+    _images, out_h, out_w, channels = target
     lines, blocks, wide, _size = schedule
     quads, _parts, sets = counts
     lanes = simd.lanes(columns)
@@ -228,11 +217,19 @@ def _task(
             columns[i] = beside
     share = (task % groups * blocks, min((task % groups + 1) * blocks, registers))
     last = min(first + lines, out_h)
+    hollow = simd.distance(x, edge)
+    many, one = integer_tile.blank(columns, PIXELS, 1), integer_tile.blank(columns, 1, 1)
     for h in range(first, last, sets):
-        _line(
-            h, min(sets, last - h), x, w, offsets, simd.distance(x, edge), scales, y, columns, kernel, counts, source,
-            target, before, image, share, wide, zero, low, high,
-        )  # fmt: skip
+        if out_w >= PIXELS:
+            _lines(
+                many, one, h, min(sets, last - h), x, w, offsets, hollow, scales, y, columns, kernel, counts, source,
+                target, before, image, share, wide, zero, low, high,
+            )  # fmt: skip
+        else:
+            _lines(
+                one, one, h, min(sets, last - h), x, w, offsets, hollow, scales, y, columns, kernel, counts, source,
+                target, before, image, share, wide, zero, low, high,
+            )  # fmt: skip
 
 
 @kernel
