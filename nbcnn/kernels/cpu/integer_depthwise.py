@@ -16,7 +16,7 @@ from numba import get_thread_id, prange
 
 from nbcnn.kernels.cpu import integer_tile, pixels, simd
 from nbcnn.kernels.cpu.integer import part_of
-from nbcnn.kernels.cpu.jit import apart, kernel, serial
+from nbcnn.kernels.cpu.jit import apart, inlined, kernel, serial
 from nbcnn.kernels.cpu.pixels import PIXELS
 
 __all__ = ["integer_depthwise", "pack_depthwise_integers"]
@@ -98,7 +98,7 @@ def _lay_lines(x, hollow, columns, place, base, top, quad, kernel, source, chann
         _lay_part(x, columns, place, in_w, channels, at0, at1, at2, at3, left)
 
 
-@serial
+@inlined
 def _store(found, row, spill, spot, y, outs, out, pitch, factors, scales, channel, left, zero, low, high):
     """A tile's pixels to y, `pitch` elements apart."""
     if left >= simd.lanes(spill):
@@ -238,7 +238,7 @@ def integer_depthwise(
 ):
     """As integer_gather, where every channel has a filter of its own; x and y are (n, h, w, channels).
 
-    edge: a line of x's zero point, and a register. kernel: its height and width, and the dilation of both. counts: (quads
+    edge: a line of x's zero point, and a register. kernel: its height and width, and both dilations. counts: (quads
     of lines, parts, sets) of w. source: (lines, columns) of x, and the strides. target: (images, lines, columns,
     channels) of y. before: padding above and on the left. schedule: (lines of y in a task, registers of channels in it,
     columns of a line of x with its padding, integers of scratch for a thread: a register for each column and quad, and

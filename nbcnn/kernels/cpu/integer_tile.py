@@ -157,15 +157,16 @@ def products(typingctx, tile, columns, starts, offset, row):
     return tile(tile, columns, starts, types.int64, row), codegen
 
 
+def _emit_shuffle(builder, a, b, order):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
+
+
 def _emit_quad(builder, lines, kind):
-    """Registers of bytes as one of 32-bit lanes, the first in the lowest byte."""
-    found = None
-    for i, line in enumerate(lines):
-        wide = builder.zext(line, kind)
-        if i:
-            wide = builder.shl(wide, ir.Constant(kind, [8 * i] * kind.count))
-        found = wide if found is None else builder.or_(found, wide)
-    return found
+    """Four registers of bytes as one of 32-bit lanes, the first in the lowest byte."""
+    count = kind.count
+    both, all_four = range(2 * count), [line * count + i for i in range(count) for line in range(4)]
+    upper, lower = (_emit_shuffle(builder, lines[i], lines[i + 1], [*both]) for i in (0, 2))
+    return builder.bitcast(_emit_shuffle(builder, upper, lower, all_four), kind)
 
 
 @intrinsic
