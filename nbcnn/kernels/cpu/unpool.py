@@ -19,12 +19,20 @@ def _place(index, size, target):
 def unpool(x, indices, y, size, target):
     """y = 0, but for y[indices[i]] = x[i]; of equal indices the last counts."""
     y[:] = 0
-    for i in range(x.size):
-        y[_place(indices[i], size, target)] = x[i]
+    if size == target:
+        for i in range(x.size):
+            y[indices[i]] = x[i]
+    else:
+        for i in range(x.size):
+            y[_place(indices[i], size, target)] = x[i]
 
 
 @small_kernel
 def unpool_grad(dy, indices, dx, size, target):
     """dx[i] = dy[indices[i]], where x[i] is what lies there."""
-    for i in range(dx.size):
-        dx[i] = dy[_place(indices[i], size, target)]
+    if size == target:
+        for i in range(dx.size):
+            dx[i] = dy[indices[i]]
+    else:
+        for i in range(dx.size):
+            dx[i] = dy[_place(indices[i], size, target)]
