@@ -16,38 +16,25 @@ from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.graph import Node, Value
 from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
+from nbcnn.ops.element_types import element_type
 
 __all__ = ["integer_range", "quantized"]
 
 KERNEL_TYPES = ("int8", "uint8", "int16", "uint16", "int32")
-QUANTIZED_TYPES = {
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    17: "float8_e4m3fn",
-    18: "float8_e4m3fnuz",
-    19: "float8_e5m2",
-    20: "float8_e5m2fnuz",
-    21: "uint4",
-    22: "int4",
-    23: "float4_e2m1fn",
-    25: "uint2",
-    26: "int2",
-}
-"""ONNX TensorProto.DataType -> NumPy or ml_dtypes, the types that numbers are quantized to."""
+QUANTIZED_TYPES = (
+    *("int2", "uint2", "int4", "uint4", "int8", "uint8", "int16", "uint16", "int32"),
+    *("float4_e2m1fn", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"),
+)
+"""The types that numbers are quantized to."""
 RUN = 4096
 """Elements of a run, where all have one scale."""
 
 
 def _quantized_type(node: Node, code: int) -> np.dtype:
-    name = QUANTIZED_TYPES.get(code)
-    if name is None:
+    dtype = element_type(node, code)
+    if dtype.name not in QUANTIZED_TYPES:
         raise UnsupportedError(f"{node.label}: output_dtype={code} is not a type that is quantized to")
-    import ml_dtypes
-
-    return np.dtype(getattr(ml_dtypes, name, name))
+    return dtype
 
 
 def integer_range(dtype: np.dtype) -> tuple[int, int] | None:
