@@ -46,7 +46,7 @@ def test_all_kinds_are_there() -> None:
 
 def test_the_table_is_current() -> None:
     written = Path(REPORT).read_text(encoding="utf-8")
-    if re.search(r"^onnx (\S+) has", written, re.MULTILINE) is None:
+    if re.search(r"\bonnx \S+ has", written) is None:
         pytest.fail(f"{REPORT.name} does not name a version of onnx")
     import onnx
 
