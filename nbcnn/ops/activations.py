@@ -126,8 +126,7 @@ class Composite(Op):
     ) -> list[np.ndarray] | None:
         if arrays[0] is None or node.op != "Reciprocal":  # shape arithmetic has no other
             return None
-        with np.errstate(divide="ignore"):
-            return [np.reciprocal(arrays[0])]
+        return [np.reciprocal(arrays[0])]
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys

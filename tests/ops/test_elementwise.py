@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import reference
@@ -11,6 +12,7 @@ from harness import Case
 
 from nbcnn.errors import UnsupportedError
 from nbcnn.graph import Node, Value
+from nbcnn.kernels import load, opcodes
 
 RNG = np.random.default_rng(0)
 TOLERANCE = {np.float32: 2e-6, np.float64: 1e-14}
@@ -194,3 +196,19 @@ def test_training_through_a_slope_that_hides_the_sign_is_refused() -> None:
     np.testing.assert_array_equal(case.run()[0], np.ones(3))
     with pytest.raises(UnsupportedError, match=r"LeakyRelu 'node': cannot be trained"):
         case.run_training([np.ones(3, np.float32)])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 511, 513, 4096, 10007])
+@pytest.mark.parametrize(("code", "name"), [(opcodes.SOFTPLUS, "softplus"), (opcodes.ABS, "abs_")])
+def test_a_gradient_over_its_operands(code: int, name: str, size: int, dtype: Any) -> None:
+    """dx is dy, or what was kept."""
+    kernel, (_, backward) = load("cpu", "elementwise_grad"), oracle(name)
+    x, dy = RNG.standard_normal((2, size)).astype(dtype)
+    wanted = backward(dy, x)
+    for over in (0, 1):
+        arrays = [x.copy(), dy.copy()]
+        tiles = np.empty(numba.get_num_threads() * opcodes.TILE, dtype)
+        kernel(code, *arrays, arrays[over], dtype(0), dtype(0), tiles)
+        np.testing.assert_allclose(arrays[over], wanted, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        np.testing.assert_array_equal(arrays[1 - over], (x, dy)[1 - over])
