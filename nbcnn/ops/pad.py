@@ -19,6 +19,9 @@ from nbcnn.ops.strided import copy, fill, strides
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
 
+WIDEST = 1 << 24
+"""Elements of a border that is copied from what is there, each of which the plan remembers."""
+
 
 @register("Pad")
 class Pad(Op):
@@ -46,6 +49,8 @@ class Pad(Op):
         if mode == "constant" or node.op == "Identity":
             node.attrs = {"begins": tuple(begins), "shape": shape, "value": value}
             return
+        if max(begins + ends) > WIDEST:
+            raise ModelError(f"{node.label}: a border of {max(begins + ends)} elements is more than {WIDEST}")
         matrices = {
             axis: SparseMatrix.from_taps(n, _sources(node, mode, n, np.arange(-begins[axis], n + ends[axis])))
             for axis, n in enumerate(x.dims)

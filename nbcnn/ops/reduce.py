@@ -7,7 +7,7 @@ inner).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, prod
 from typing import TYPE_CHECKING, Any
@@ -210,14 +210,19 @@ class Run:
 
 def runs(x: Value, axes: Sequence[int]) -> list[Run]:
     """x in memory order, as runs; axes of size 1 join either kind."""
+    return merged_runs(Run(x.dims[axis], axis in axes) for axis in memory_order(x))
+
+
+def merged_runs(parts: Iterable[Run]) -> list[Run]:
+    """The same with neighbours of one kind as one."""
     found: list[Run] = []
-    for axis in memory_order(x):
-        size, reduced = x.dims[axis], axis in axes
-        if size == 1:
+    for run in parts:
+        if run.size == 1:
             continue
-        if found and found[-1].reduced == reduced:
+        size = run.size
+        if found and found[-1].reduced == run.reduced:
             size *= found.pop().size
-        found.append(Run(size, reduced))
+        found.append(Run(size, run.reduced))
     return found
 
 

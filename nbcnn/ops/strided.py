@@ -10,7 +10,7 @@ import numpy as np
 from nbcnn.binder import Binder
 from nbcnn.graph import Value
 
-__all__ = ["Axis", "copy", "few_axes", "fill", "has_kernel", "memory_order", "strides"]
+__all__ = ["Axis", "copy", "fill", "has_kernel", "memory_order", "strides"]
 
 Axis = tuple[int, int, int]
 """One axis of a copy: size, stride in x, stride in y (elements)."""
@@ -72,11 +72,6 @@ def copy(
         return
     shape, x_strides, y_strides = zip(*[(1, 0, 0)] * (RANK - len(found)), *found, strict=True)
     b.call("copy_strided", source, target, shape, x_start, x_strides, y_start, y_strides)
-
-
-def few_axes(axes: Sequence[Axis]) -> bool:
-    """Whether the kernel can walk them."""
-    return len(merged(axes)[0]) <= RANK
 
 
 def has_kernel(dtype: np.dtype) -> bool:

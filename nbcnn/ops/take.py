@@ -11,14 +11,19 @@ import numpy as np
 from nbcnn.binder import Binder
 from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
+from nbcnn.kernels import opcodes
 from nbcnn.ops.axes import axis_of
-from nbcnn.ops.base import Facts, Op, register
+from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.indexed import Places, set_places
+from nbcnn.ops.reduce import Run, merged_runs, reduce_runs
 from nbcnn.ops.sparse import SparseAxes, SparseMatrix, set_matrices
-from nbcnn.ops.strided import copy, few_axes, has_kernel, strides
+from nbcnn.ops.strided import copy, has_kernel, memory_order, strides
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
+
+MOST_FOLDED = 1 << 26
+"""Elements that a repeated constant may have when the plan is made; a larger one is made at every run."""
 
 
 @register("Gather")
@@ -81,8 +86,10 @@ class Compress(SparseAxes):
 
 
 @register("Tile")
-class Tile(SparseAxes):
-    """ONNX opsets 6, 13 (opset 1: so many times along one axis): the input, so often along each axis."""
+class Tile(Op):
+    """ONNX opsets 6, 13 (opset 1: so many times along one axis): the input, so often along each axis. Normalized:
+    repeats.
+    """
 
     since = 1
 
@@ -95,21 +102,48 @@ class Tile(SparseAxes):
             repeats = [count if k == at else 1 for k in range(len(x.dims))]
         if repeats is None or len(repeats) != len(x.dims) or min(repeats, default=0) < 0:
             raise ModelError(f"{node.label}: repeats {repeats} do not fit the input's shape {x.dims}")
-        matrices = {
-            axis: SparseMatrix.from_taps(n, np.arange(n * times) % max(n, 1))
-            for axis, (n, times) in enumerate(zip(x.dims, repeats, strict=True))
-        }
-        set_matrices(node, x.dims, matrices)
+        node.inputs = node.inputs[:1]
+        node.attrs = {"repeats": tuple(repeats)}
+        if set(repeats) <= {1}:
+            node.op, node.attrs = "Identity", {"shape": x.dims}
+
+    def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
+        x = inputs[0]
+        assert x and x.dtype
+        repeats = node.attrs.get("repeats", (1,) * len(x.dims))
+        return [(x.dtype, tuple(n * times for n, times in zip(x.dims, repeats, strict=True)))]
+
+    def fold(
+        self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
+    ) -> list[np.ndarray] | None:
+        x, repeats = arrays[0], node.attrs.get("repeats", ())
+        if x is None or x.size * prod(repeats) > MOST_FOLDED:
+            return None
+        return [np.tile(x, repeats)]
+
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        (dy,) = dys
+        assert dy is not None
+        return [back.add("TileGrad", [dy], like=node.inputs[0], attrs=node.attrs)]
 
     def bind(self, node: Node, b: Binder) -> None:
         x, y = b.value(node.inputs[0]), b.value(node.outputs[0])
-        repeats = [m // max(n, 1) for n, m in zip(x.dims, y.dims, strict=True)]
-        walks = zip(x.dims, repeats, strides(x), strides(y), strict=True)
-        axes = [axis for n, times, of, to in walks for axis in ((times, 0, n * to), (n, of, to))]
-        if few_axes(axes):
-            copy(b, x, y, axes)
-        else:
-            super().bind(node, b)
+        walks = zip(x.dims, node.attrs["repeats"], strides(x), strides(y), strict=True)
+        copy(b, x, y, [axis for n, times, of, to in walks for axis in ((times, 0, n * to), (n, of, to))])
+
+
+@register("TileGrad")
+class TileGrad(Op):
+    """inputs: dY -> dX: the sum over all the places that an element was repeated at."""
+
+    def bind(self, node: Node, b: Binder) -> None:
+        dy, dx, repeats = b.value(node.inputs[0]), b.value(node.outputs[0]), node.attrs["repeats"]
+        parts = [
+            Run(n, reduced)
+            for k in memory_order(dx.layout, len(repeats))
+            for n, reduced in ((repeats[k], True), (dx.dims[k], False))
+        ]
+        reduce_runs(b, opcodes.SUM, b.buffer(dy.name), b.buffer(dx.name), merged_runs(parts), 1.0)
 
 
 @register("ReverseSequence")

@@ -7,6 +7,7 @@ from channels_last import ChannelsLast
 from harness import Case
 
 from nbcnn.errors import ModelError
+from nbcnn.passes.specialize import specialize
 
 rng = np.random.default_rng(9)
 
@@ -135,3 +136,10 @@ def test_reverse_sequence(batch: int, rest: tuple[int, ...], dtype: type) -> Non
     if x.dtype.kind == "f":
         (_,), (dx,) = made.run_training([expected])
         np.testing.assert_array_equal(dx, x)
+
+
+def test_a_constant_is_not_repeated_beyond_all_bounds() -> None:
+    x = np.ones((2, 2), np.int64)
+    graph = Case("Tile", [x, np.array([1 << 20, 1 << 20])], weights=(0, 1)).graph()
+    (node,) = specialize(graph, {}, np.dtype(np.float32)).nodes
+    assert node.op == "Tile"
