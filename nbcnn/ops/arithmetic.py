@@ -20,7 +20,7 @@ from nbcnn.graph import Node, Value, is_float
 from nbcnn.kernels import opcodes
 from nbcnn.ops import whole_numbers
 from nbcnn.ops.base import Facts, Op, Shaped, register
-from nbcnn.ops.broadcast import aligned_strides, combine
+from nbcnn.ops.broadcast import aligned_strides, combine, loops
 from nbcnn.ops.cast import cast_attributes
 from nbcnn.ops.element_types import need_numbers
 from nbcnn.ops.legacy import align_operands
@@ -119,12 +119,14 @@ class Arithmetic(Op):
         return [np.divide(y, len(known), dtype=y.dtype) if node.op == "Mean" else y]
 
     def bind(self, node: Node, b: Binder) -> None:
-        if any(b.value(name).dtype != b.dtype for name in node.inputs):
+        operands = [b.value(name) for name in node.inputs]
+        y = b.value(node.outputs[0])
+        fits = loops(y, *(aligned_strides(x, len(y.dims)) for x in operands)) is not None
+        if any(x.dtype != b.dtype for x in operands) or (not fits and node.op in FOLDS):
             super().bind(node, b)
             return
         bind_arithmetic(node, b, opcodes.FMOD if node.attrs.get("fmod") else CODES[node.op])
         if node.op == "Mean":
-            y = b.value(node.outputs[0])
             share = b.constant(np.array([1 / len(node.inputs)], b.dtype))
             walked, once = aligned_strides(y, len(y.dims)), (0,) * len(y.dims)
             combine(b, opcodes.MUL, (b.buffer(y.name), share), (walked, once), y)

@@ -89,6 +89,13 @@ def test_any_number_of_operands(op: str, shapes: list[tuple[int, ...]], kind: ty
         np.testing.assert_allclose(grad, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("op", ["Add", "Max", "Pow", "Mean"])
+def test_more_dimensions_than_the_kernel_walks(op: str) -> None:
+    a, b = draw(op, (2, 1, 3, 1, 2, 1, 3, 1), np.float32), draw(op, (1, 2, 1, 3, 1, 2, 1, 3), np.float32)
+    wanted = (a + b) / 2 if op == "Mean" else oracle(op)[0](a, b)
+    np.testing.assert_allclose(Case(op, [a, b]).run()[0], wanted, rtol=1e-5)
+
+
 @pytest.mark.parametrize("op", ["Max", "Min"])
 def test_ties_go_to_the_first(op: str) -> None:
     x, other, dy = np.ones(4, np.float32), np.array([0, 1, 2, 1], np.float32), np.arange(1, 5, dtype=np.float32)
