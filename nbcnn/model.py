@@ -154,10 +154,11 @@ class Model:
         if isinstance(outputs, str) or not isinstance(outputs, Iterable):
             raise InputError(f"outputs takes a list of names, such as [{outputs!r}], or None for all")
         known = {name for node in self.graph.nodes for name in node.outputs if name} | set(self.graph.output_names())
-        for name in outputs:
+        wanted = tuple(outputs)
+        for name in wanted:
             if name not in known:
                 raise InputError(f"no output {name!r}; this network gives {self.graph.output_names()}")
-        return tuple(outputs)
+        return wanted
 
     def check_feeds(self, feeds: Any) -> dict[str, np.ndarray]:
         """The inputs as arrays, in the network's order; raises InputError for one that does not fit."""

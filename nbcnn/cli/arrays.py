@@ -38,17 +38,21 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a .npz file by name."""
     import numpy as np
 
+    from nbcnn.data.npz import why_unreadable
+
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise FileError(f"{path}: not a whole .npz file of plain arrays ({error})") from None
+        raise FileError(f"{path}: not a whole .npz file of plain arrays ({why_unreadable(error)})") from None
 
 
 def _load(path: Path) -> np.ndarray:
     import numpy as np
+
+    from nbcnn.data.npz import why_unreadable
 
     if path.suffix.lower() == ".pb":
         from nbcnn.onnx_io.tensor_file import read_tensor
@@ -59,5 +63,5 @@ def _load(path: Path) -> np.ndarray:
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, EOFError) as error:
-        raise FileError(f"{path}: not a whole .npy file of a plain array ({error})") from None
+        raise FileError(f"{path}: not a whole .npy file of a plain array ({why_unreadable(error)})") from None
     return array

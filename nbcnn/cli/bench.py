@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,26 @@ import click
 
 from nbcnn.cli.bench_tables import print_report
 from nbcnn.cli.console import stages
-from nbcnn.cli.dims import Binding, Shape
+from nbcnn.cli.dims import Batch, Binding, Shape
 from nbcnn.cli.files import check_writable
 
 __all__ = ["command"]
 
+MOST_SECONDS = 86400.0
+
+
+class Seconds(click.FloatRange):
+    """More than none, and no more than a day; NaN is inside of any range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if math.isnan(float(super().convert(value, param, ctx))):
+            self.fail("nan is not a number", param, ctx)
+        return float(value)
+
 
 @click.command("bench")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--batch", type=click.IntRange(min=1), metavar="N", help="The first dimension (default: the file's, or 1)."
-)
+@click.option("--batch", type=Batch(), metavar="N", help="The first dimension (default: the file's, or 1).")
 @click.option(
     "--shape", type=Shape(), multiple=True, metavar="[NAME=]1,3,224,224", help="An input's whole shape; repeatable."
 )
@@ -29,7 +39,7 @@ __all__ = ["command"]
 @click.option("--train", is_flag=True, help="A training step too: forward, backward, update.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(0, MOST_SECONDS, min_open=True),
     default=10.0,
     show_default=True,
     help="About how long to time each of both.",

@@ -6,7 +6,22 @@ from typing import Any
 
 import click
 
-__all__ = ["Binding", "Shape"]
+__all__ = ["Batch", "Binding", "Shape"]
+
+MOST = 2**31 - 1
+"""The most that one dimension may be, so that products of a few stay within 64 bits."""
+
+
+class Batch(click.ParamType):
+    """8"""
+
+    name = "batch"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not text.isdecimal() or not 1 <= int(text) <= MOST:
+            self.fail(f"{value!r} is not a number from 1 to {MOST}", param, ctx)
+        return int(text)
 
 
 class Binding(click.ParamType):
@@ -16,8 +31,10 @@ class Binding(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
         name, sign, number = str(value).rpartition("=")
-        if not sign or not name or not number.isdigit() or int(number) < 1:
+        if not sign or not name or not number.isdecimal() or int(number) < 1:
             self.fail(f"{value!r} is not of the form NAME=NUMBER", param, ctx)
+        if int(number) > MOST:
+            self.fail(f"{value!r}: a dimension is at most {MOST}", param, ctx)
         return name, int(number)
 
 
@@ -36,4 +53,6 @@ class Shape(click.ParamType):
             shape = ()
         if not shape or min(shape) < 1:
             self.fail(f"{value!r} is not of the form [NAME=]1,3,224,224", param, ctx)
+        if max(shape) > MOST:
+            self.fail(f"{value!r}: a dimension is at most {MOST}", param, ctx)
         return name, shape

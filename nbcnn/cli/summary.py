@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nbcnn.cli.console import amount, mebibytes, note, table
-from nbcnn.cli.dims import Shape
+from nbcnn.cli.dims import Batch, Shape
 
 if TYPE_CHECKING:
     from nbcnn.model import Model
@@ -23,9 +23,7 @@ TOTALS = ("parameters", "trained", "statistics", "multiply_adds", "activations",
 
 @click.command("summary")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--batch", type=click.IntRange(min=1), metavar="N", help="The first dimension (default: the file's, or 1)."
-)
+@click.option("--batch", type=Batch(), metavar="N", help="The first dimension (default: the file's, or 1).")
 @click.option(
     "--shape", type=Shape(), multiple=True, metavar="[NAME=]1,3,224,224", help="An input's whole shape; repeatable."
 )

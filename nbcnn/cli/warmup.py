@@ -11,7 +11,7 @@ import click
 
 from nbcnn.cli.compiling import kernels, state
 from nbcnn.cli.console import console
-from nbcnn.cli.dims import Shape
+from nbcnn.cli.dims import Batch, Shape
 from nbcnn.compilation import Compilation, watch_compilation
 from nbcnn.errors import FileError
 
@@ -20,9 +20,7 @@ __all__ = ["command"]
 
 @click.command("warmup")
 @click.argument("model", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--batch", type=click.IntRange(min=1), metavar="N", help="The first dimension (default: the file's, or 1)."
-)
+@click.option("--batch", type=Batch(), metavar="N", help="The first dimension (default: the file's, or 1).")
 @click.option(
     "--shape", type=Shape(), multiple=True, metavar="[NAME=]1,3,224,224", help="An input's whole shape; repeatable."
 )

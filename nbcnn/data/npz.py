@@ -12,7 +12,7 @@ from nbcnn.data.dataset import ArrayDataset, Dataset, PixelDataset
 from nbcnn.data.preprocessing import Preprocessing
 from nbcnn.errors import DataError, FileError
 
-__all__ = ["read_npz"]
+__all__ = ["read_npz", "why_unreadable"]
 
 
 def read_npz(path: str | Path, preprocessing: Preprocessing | None = None) -> tuple[Dataset, Dataset | None]:
@@ -35,6 +35,13 @@ def read_npz(path: str | Path, preprocessing: Preprocessing | None = None) -> tu
     raise DataError(f"{path}: needs the arrays x and y, or x_train, y_train, x_test and y_test; it holds {found}")
 
 
+def why_unreadable(error: Exception) -> str:
+    """What numpy.load said of a file. It takes any file that is not its own for pickled objects, and tells how to load
+    those, which nobody should do.
+    """
+    return "it is no file of NumPy's, or holds objects" if "pickle" in str(error) else str(error)
+
+
 def _arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with Path(path).open("rb") as file:
@@ -43,7 +50,7 @@ def _arrays(path: str | Path) -> dict[str, np.ndarray]:
                 raise DataError(f"{path}: holds a single array, not a .npz archive with x and y: save it with np.savez")
             return {key: loaded[key] for key in loaded.files}
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a whole .npz archive of plain arrays ({error})") from None
+        raise DataError(f"{path}: not a whole .npz archive of plain arrays ({why_unreadable(error)})") from None
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from None
 

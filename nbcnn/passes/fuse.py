@@ -2,11 +2,10 @@
 
 Rules (a value that is fused away must have one reader and be no graph output):
 1. Conv, ConvTranspose or Gemm, then BatchNormalization on running statistics whose weights need no input data: the
-weights are
-   scaled and the bias shifted (`BatchNormalizationFold`, a node that rests on weights alone). Not while training.
+   weights are scaled and the bias shifted (`BatchNormalizationFold`, a node that rests on weights alone). Not while
+   training.
 2. Conv, ConvTranspose, Gemm, BatchNormalization or a gradient by an input, then Add of a value of the same shape: the
-other operand
-   becomes the residual input.
+   other operand becomes the residual input.
 3. Any of them, also after rule 2, then Relu or Clip: the bounds become attributes `low` and `high`.
 """
 

@@ -2,12 +2,10 @@
 
 Rules:
 1. a weight read by an operator that has a `packing` goes through `PackWeights` (once for each packing); the gradient
-by the weights
-   comes out in panels and goes through `UnpackWeights`;
-2. where a parameter is itself stored in panels (`Parameter.storage`), readers of the same panels read it directly,
-the gradient by
-   the input takes them through `TransposeWeights`, and whatever wants ONNX order goes through `UnpackWeights`;
-   Winograd's factors are made from the panels of the same product, through `WinogradWeights`;
+   by the weights comes out in panels and goes through `UnpackWeights`;
+2. where a parameter is itself stored in panels (`Parameter.storage`), readers of the same panels read it directly, the
+   gradient by the input takes them through `TransposeWeights`, and whatever wants ONNX order goes through
+   `UnpackWeights`; Winograd's factors are made from the panels of the same product, through `WinogradWeights`;
 3. a gradient that was unpacked only to update such a parameter is not unpacked.
 """
 

@@ -76,7 +76,18 @@ def test_a_dimension_that_is_not_there(fails: Fails, lenet: Path) -> None:
     assert "no dimension 'M'" in fails("bench", lenet, "--dim", "M=2", "--no-files")
 
 
-@pytest.mark.parametrize("args", [("--seconds", "0"), ("--batch", "0"), ("--dim", "N"), ("--top", "-1")])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--seconds", "0"),
+        ("--seconds", "nan"),
+        ("--seconds", "inf"),
+        ("--batch", "0"),
+        ("--batch", str(2**31)),
+        ("--dim", "N"),
+        ("--top", "-1"),
+    ],
+)
 def test_wrong_command_lines(cli: Cli, lenet: Path, args: tuple[str, str]) -> None:
     assert cli("bench", lenet, *args).exit_code == 2
 

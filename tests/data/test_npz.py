@@ -56,7 +56,7 @@ def test_files_that_are_no_archive(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"not a whole \.npz archive") as caught:
             read_npz(path)
-        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value) and "pickle" not in str(caught.value)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(DataError, match="a single array"):
