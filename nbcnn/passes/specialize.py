@@ -202,9 +202,11 @@ class Sweep:
         """The body of a function, by the rules of the opset that it was written for."""
         opset = self.facts.opset
         self.facts.opset = function.opset.get("", function.opset.get("ai.onnx", opset))
-        for inner in body_of(node, function):
-            self.visit(inner)
-        self.facts.opset = opset
+        try:
+            for inner in body_of(node, function):
+                self.visit(inner)
+        finally:
+            self.facts.opset = opset
 
     def _choose(self, node: Node) -> None:
         """The branch of an If, whose condition must be known."""

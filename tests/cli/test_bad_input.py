@@ -50,7 +50,8 @@ def odd_model(nodes: list[onnx.NodeProto], **arrays: np.ndarray) -> onnx.ModelPr
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", "M"])],
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
 def test_refused_by_the_checker(fails: Fails, tmp_path: Path) -> None:
@@ -65,9 +66,9 @@ def unsupported(tmp_path: Path) -> Path:
     """Two of its four operators are not the engine's."""
     nodes = [
         helper.make_node("Relu", ["x"], ["a"], "first"),
-        helper.make_node("Acosh", ["a"], ["b"], "second"),
+        helper.make_node("Binarizer", ["a"], ["b"], "second", domain="ai.onnx.ml"),
         helper.make_node("Softmax", ["b"], ["c"], "third"),
-        helper.make_node("Hardmax", ["c"], ["y"], "fourth"),
+        helper.make_node("Normalizer", ["c"], ["y"], "fourth", domain="ai.onnx.ml"),
     ]
     path = tmp_path / "unsupported.onnx"
     path.write_bytes(odd_model(nodes).SerializeToString())
@@ -78,7 +79,7 @@ def test_unsupported_operators_are_all_named(fails: Fails, unsupported: Path, tm
     np.save(tmp_path / "x.npy", np.zeros((1, 3), np.float32))
     for args in (["infer", unsupported, tmp_path / "x.npy"], ["summary", unsupported], ["validate", unsupported]):
         line = fails(*args)
-        assert "not supported" in line and "Acosh 'second'" in line and "Hardmax 'fourth'" in line
+        assert "not supported" in line and "Binarizer 'second'" in line and "Normalizer 'fourth'" in line
 
 
 # --- arrays and pictures to run on
@@ -224,7 +225,7 @@ def test_pattern_that_fits_nothing(fails: Fails, lenet: Path, few_digits: Path) 
 
 def test_no_new_head(fails: Fails, unsupported: Path, few_digits: Path) -> None:
     line = train(fails, unsupported, few_digits, "--classes", 3)
-    assert "no new head: Hardmax 'fourth' stands between" in line
+    assert "no new head: Normalizer 'fourth' stands between" in line
 
 
 def test_not_a_number(fails: Fails, lenet: Path, few_digits: Path, tmp_path: Path) -> None:

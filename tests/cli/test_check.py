@@ -39,15 +39,15 @@ def test_lenet_runs_and_trains(cli: Cli, lenet: Path) -> None:
 
 def test_every_unsupported_node_is_named(cli: Cli, tmp_path: Path) -> None:
     nodes = [
-        helper.make_node("Acosh", ["x"], ["a"], "one"),
+        helper.make_node("Binarizer", ["x"], ["a"], "one", domain="ai.onnx.ml"),
         helper.make_node("Relu", ["a"], ["b"], "two"),
-        helper.make_node("Hardmax", ["b"], ["y"], "three"),
+        helper.make_node("Normalizer", ["b"], ["y"], "three", domain="ai.onnx.ml"),
     ]
     (tmp_path / "m.onnx").write_bytes(odd_model(nodes).SerializeToString())
     result = cli("check", tmp_path / "m.onnx")
     assert result.exit_code == 1
-    assert "Acosh 'one': operator Acosh is not supported" in result.stdout
-    assert "Hardmax 'three': operator Hardmax is not supported" in result.stdout
+    assert "Binarizer 'one': operator ai.onnx.ml.Binarizer is not supported" in result.stdout
+    assert "Normalizer 'three': operator ai.onnx.ml.Normalizer is not supported" in result.stdout
     assert "1 nodes behind these could not be looked at" in result.stdout
     assert "this network cannot run" in result.stdout
 
