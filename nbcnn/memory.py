@@ -8,11 +8,12 @@ folded and packed one after the other, kept 30 MB so, and 95 MB after it was dro
 from __future__ import annotations
 
 import mmap
+import os
 from contextlib import suppress
 
 import numpy as np
 
-__all__ = ["ALIGNMENT", "aligned_array", "aligned_bytes"]
+__all__ = ["ALIGNMENT", "aligned_array", "aligned_bytes", "machine_bytes"]
 
 ALIGNMENT = 64
 """A cache line, and the widest SIMD register."""
@@ -37,6 +38,14 @@ def aligned_bytes(size: int) -> np.ndarray:
 
 def aligned_array(size: int, dtype: np.dtype) -> np.ndarray:
     return aligned_bytes(size * dtype.itemsize).view(dtype)
+
+
+def machine_bytes() -> int | None:
+    """The memory of this machine; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _pages(size: int, huge: bool) -> mmap.mmap:

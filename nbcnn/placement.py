@@ -11,7 +11,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from nbcnn.binder import Buffer
-from nbcnn.memory import ALIGNMENT, aligned_bytes
+from nbcnn.errors import ModelError
+from nbcnn.memory import ALIGNMENT, aligned_bytes, machine_bytes
 
 __all__ = ["Arena", "place"]
 
@@ -27,8 +28,16 @@ class Arena:
         self.prepared: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
     def reserve(self, size: int) -> np.ndarray:
+        """Memory of at least so many bytes; raises ModelError for more than the machine has."""
         if self.bytes.size < size:
-            self.bytes = aligned_bytes(size)
+            whole = machine_bytes()
+            problem = f"the network needs {size / (1 << 30):.1f} GiB for what it computes on the way"
+            if whole is not None and size > whole:
+                raise ModelError(f"{problem}, and this machine has {whole / (1 << 30):.1f}: feed smaller inputs")
+            try:
+                self.bytes = aligned_bytes(size)
+            except (OSError, MemoryError):
+                raise ModelError(f"{problem}, which cannot be had: feed smaller inputs") from None
         return self.bytes
 
 

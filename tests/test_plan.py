@@ -17,10 +17,11 @@ from onnx import helper, numpy_helper
 import nbcnn
 from nbcnn import executor
 from nbcnn.binder import Buffer
+from nbcnn.errors import ModelError
 from nbcnn.graph import Graph
 from nbcnn.memory import ALIGNMENT
 from nbcnn.onnx_io import to_proto
-from nbcnn.placement import place
+from nbcnn.placement import Arena, place
 from nbcnn.plan import Plan
 from nbcnn.zoo import GraphBuilder, graph_of
 
@@ -245,3 +246,9 @@ def test_the_memory_of_a_model_that_is_dropped_is_free_at_once() -> None:
         assert [reference() for reference in seen] == [None] * len(seen)
     finally:
         gc.enable()
+
+
+def test_more_memory_than_there_is() -> None:
+    for size in (1 << 60, 1 << 50):
+        with pytest.raises(ModelError, match=r"the network needs [0-9.]+ GiB for what it computes on the way"):
+            Arena().reserve(size)
