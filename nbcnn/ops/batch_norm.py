@@ -161,8 +161,7 @@ class BatchNormalization(Op):
         dims, epsilon = _dims(b, x), b.dtype.type(node.attrs["epsilon"])
         if node.attrs["training"]:
             running, (mean, var) = (mean, var), node.outputs[1:3]
-            scratch = (_partials(b, dims), b.scratch(TILE_CHANNELS * b.threads))
-            b.call("batch_norm_statistics", b.buffer(x), b.buffer(mean), b.buffer(var), *scratch, dims)
+            b.call("batch_norm_statistics", b.buffer(x), b.buffer(mean), b.buffer(var), _partials(b, dims), dims)
             for old, batch, new in zip(running, (mean, var), node.outputs[3:], strict=False):
                 if new:
                     momentum = b.dtype.type(node.attrs["momentum"])

@@ -18,7 +18,7 @@ from nbcnn.binder import Binder, Buffer
 from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
-from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS, pitch_of
+from nbcnn.kernels.cpu.row_tiles import pitch_of, whole_rows
 from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.elementwise import constants, need_float
@@ -96,8 +96,7 @@ def _columns(node: Node, b: Binder, x: Buffer, form: Form) -> tuple[Buffer, Buff
     second = b.scratch(outer * columns)
     if node.attrs["kind"] == opcodes.DEVIATION:
         first = b.scratch(outer * columns)
-        scratch = _partials(b, form), b.scratch(TILE_CHANNELS * b.threads)
-        b.call("norm_columns_moments", x, first, second, *scratch, form.column_dims)
+        b.call("norm_columns_moments", x, first, second, _partials(b, form), form.column_dims)
         return first, second
     code = opcodes.SUM_OF_SQUARES if node.attrs["kind"] == opcodes.LENGTH else opcodes.SUM_OF_SIZES
     reduce_runs(b, code, x, second, [Run(outer, False), Run(rows, True), Run(columns, False)], 1.0)
@@ -106,7 +105,7 @@ def _columns(node: Node, b: Binder, x: Buffer, form: Form) -> tuple[Buffer, Buff
 
 def _partials(b: Binder, form: Form) -> Buffer:
     outer, rows, columns, _ = form.column_dims
-    return b.scratch(outer * -(-rows // TILE_ROWS) * 2 * pitch_of(columns))
+    return b.scratch(outer * -(-rows // whole_rows(columns)[0]) * 2 * pitch_of(columns))
 
 
 def _settings(node: Node, x: Value) -> tuple[float, float, float]:
@@ -348,9 +347,8 @@ class NormalizationGrad(Op):
         dims, kind = form.column_dims, node.attrs["kind"]
         size = form.outer * form.groups * form.width
         tables, sums = b.scratch(4 * size), b.scratch(2 * size)
-        scratch = _partials(b, form), b.scratch(2 * TILE_CHANNELS * b.threads)
         given = [b.optional(name) for name in parameters]
-        b.call("norm_columns_sums", dy, x, mean, tables, sums, *scratch, dims)
+        b.call("norm_columns_sums", dy, x, mean, tables, sums, _partials(b, form), dims)
         settings = _settings(node, b.value(node.inputs[1]))
         b.call("norm_columns_grad", kind, sums, scale, inverse, tables, *given, dims, settings)
         if not dx:

@@ -16,6 +16,8 @@ from nbcnn.kernels.cpu.jit import kernel, serial, small_kernel
 from nbcnn.kernels.cpu.moments import RUN, add_up, merge_moments, pitch, tile_moments, tile_of, tiles_of
 from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS
 
+TILE = (TILE_ROWS, TILE_CHANNELS)
+
 __all__ = [
     "batch_norm_apply",
     "batch_norm_fold",
@@ -30,24 +32,22 @@ __all__ = [
 
 
 @kernel
-def batch_norm_statistics(x, mean, var, partials, run, dims):
+def batch_norm_statistics(x, mean, var, partials, dims):
     """mean, var (channels): mean and population variance of x by channel.
 
-    partials: scratch, 2 * pitch_of(channels) for each block of TILE_ROWS rows. run: scratch, TILE_CHANNELS for each
-    thread.
+    partials: scratch, 2 * pitch_of(channels) for each block of TILE_ROWS rows.
     """
-    for index in prange(tiles_of(dims)):
+    for index in prange(tiles_of(dims, TILE)):
         task = np.int64(index)
-        slot = get_thread_id() * TILE_CHANNELS
-        tile_moments(task, x, partials, run, slot, dims)
+        tile_moments(task, x, partials, dims, TILE)
     for index in prange(dims[1]):
         c = np.int64(index)
-        merge_moments(c, partials, mean, var, dims)
+        merge_moments(c, partials, mean, var, dims, TILE)
 
 
 @serial
 def _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high):
-    row0, row1, first, count, _block = tile_of(task, dims)
+    row0, row1, first, count, _block = tile_of(task, dims, TILE)
     for c in range(count):
         gains[slot + c] = scale[first + c] / np.sqrt(var[first + c] + epsilon)
     for row in range(row0, row1):
@@ -68,7 +68,7 @@ def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilo
 
     residual may be empty; y may be x or residual itself. gains: scratch, TILE_CHANNELS for each thread.
     """
-    for index in prange(tiles_of(dims)):
+    for index in prange(tiles_of(dims, TILE)):
         task = np.int64(index)
         slot = get_thread_id() * TILE_CHANNELS
         _apply_tile(task, x, scale, bias, mean, var, residual, y, gains, slot, dims, epsilon, low, high)
@@ -88,7 +88,7 @@ def _behind_clamp(dy, y, at, left, deviation, gain, shift, low, high):
 @serial
 def _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, work, slot, dims, epsilon, low, high):
     """Of a tile, for each channel: the sums of dz and of dz * (x - mean)."""
-    row0, row1, first, count, block = tile_of(task, dims)
+    row0, row1, first, count, block = tile_of(task, dims, TILE)
     plain = block * 2 * pitch(dims[1]) + first
     product = plain + pitch(dims[1])
     partials[plain : plain + pitch(count)] = 0
@@ -132,7 +132,7 @@ def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, w
     y: the forward output, or empty where no residual was added: then it is worked out again from x, which is read
     anyway. partials: as in batch_norm_statistics; work: scratch, 3 * TILE_CHANNELS for each thread.
     """
-    for index in prange(tiles_of(dims)):
+    for index in prange(tiles_of(dims, TILE)):
         task = np.int64(index)
         slot = get_thread_id() * 3 * TILE_CHANNELS
         _tile_sums(task, dy, x, y, scale, bias, mean, var, partials, work, slot, dims, epsilon, low, high)
@@ -161,7 +161,7 @@ def _set_factors(first, count, rows, scale, var, dscale, dbias, factors, slot, e
 def _input_grad_tile(
     task, dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz_out, factors, slot, dims, epsilon, low, high
 ):
-    row0, row1, first, count, _block = tile_of(task, dims)
+    row0, row1, first, count, _block = tile_of(task, dims, TILE)
     rows, channels = dims
     _set_factors(first, count, rows, scale, var, dscale, dbias, factors, slot, epsilon)
     floor, ceiling = simd.broadcast(x, low), simd.broadcast(x, high)
@@ -189,7 +189,7 @@ def batch_norm_input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, d
     the two means are left out. y: as in batch_norm_sums. dz: where not empty, dy behind the clamp, the residual's
     gradient, is written there. dx or dz may be dy itself. factors: scratch, 3 * TILE_CHANNELS for each thread.
     """
-    for index in prange(tiles_of(dims)):
+    for index in prange(tiles_of(dims, TILE)):
         task = np.int64(index)
         slot = get_thread_id() * 3 * TILE_CHANNELS
         _input_grad_tile(
