@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numba import prange
 
-from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.jit import inlined, kernel, serial
 from nbcnn.kernels.cpu.part import part
 from nbcnn.kernels.opcodes import DEVIATION, LENGTH, SIZE
 
@@ -35,7 +35,7 @@ def inverse_of(kind, total, settings):
     return 0.0 if root == 0 else 1 / root
 
 
-@serial
+@inlined
 def _moments(x):
     """Mean of a block, and sum of squared distances from it."""
     total = x.dtype.type(0)
@@ -46,6 +46,18 @@ def _moments(x):
     for i in range(x.size):
         squares += (x[i] - mean) * (x[i] - mean)
     return mean, squares
+
+
+@serial
+def _distances(x, about):
+    """Sums of distances from a number, and of their squares, over a block: it is read once, and where its mean lies far
+    from that number, so much is added to the line's total that what cancels does not count.
+    """
+    plain, squares = x.dtype.type(0), x.dtype.type(0)
+    for i in range(x.size):
+        plain += x[i] - about
+        squares += (x[i] - about) * (x[i] - about)
+    return plain, squares
 
 
 @serial
@@ -61,7 +73,7 @@ def _total(kind, x):
     return total
 
 
-@serial
+@inlined
 def _statistics(kind, x):
     """Center (0 for all kinds but DEVIATION) and sum of a line, in float64. Moments of blocks are brought together as
     Chan, Golub and LeVeque do ("Updating Formulae and a Pairwise Algorithm", 1979).
@@ -69,11 +81,17 @@ def _statistics(kind, x):
     center, total, seen = 0.0, 0.0, 0
     for begin in range(0, x.size, BLOCK):
         block = part(x, begin, min(begin + BLOCK, x.size))
-        if kind == DEVIATION:
+        if kind == DEVIATION and begin == 0:
             mean, squares = _moments(block)
-            delta = np.float64(mean) - center
+            center, total, seen = np.float64(mean), np.float64(squares), block.size
+        elif kind == DEVIATION:
+            about = x.dtype.type(center)
+            plain, squares = _distances(block, about)
+            shift = np.float64(plain) / block.size
+            delta = np.float64(about) + shift - center
+            total += np.float64(squares) - np.float64(plain) * shift
+            total += delta * delta * seen * block.size / (seen + block.size)
             center += delta * block.size / (seen + block.size)
-            total += np.float64(squares) + delta * delta * seen * block.size / (seen + block.size)
             seen += block.size
         else:
             total += np.float64(_total(kind, block))
@@ -98,7 +116,7 @@ def _apply(x, y, center, inverse, scale, bias, base, repeat):
                 v[i] = (u[i] - center) * factor + add
 
 
-@serial
+@inlined
 def _line(kind, line, x, scale, bias, y, mean, inverse, dims, settings):
     _lines, width, groups, repeat = dims
     start, base = line * width, line % groups * (width // repeat)
@@ -107,6 +125,13 @@ def _line(kind, line, x, scale, bias, y, mean, inverse, dims, settings):
     mean[line] = center
     inverse[line] = inverse_of(kind, total, settings)
     _apply(values, out, mean[line], inverse[line], scale, bias, base, repeat)
+
+
+@serial
+def _lines(kind, first, last, x, scale, bias, y, mean, inverse, dims, settings):
+    """A loop here, because a call with all these arrays takes longer than a short line."""
+    for line in range(first, last):
+        _line(kind, line, x, scale, bias, y, mean, inverse, dims, settings)
 
 
 @kernel
@@ -118,8 +143,8 @@ def norm_lines(kind, x, scale, bias, y, mean, inverse, dims, settings):
     share = max(TASK // width, 1)
     for index in prange((lines + share - 1) // share):
         task = np.int64(index)
-        for line in range(task * share, min((task + 1) * share, lines)):
-            _line(kind, line, x, scale, bias, y, mean, inverse, dims, settings)
+        last = min((task + 1) * share, lines)
+        _lines(kind, task * share, last, x, scale, bias, y, mean, inverse, dims, settings)
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
@@ -215,7 +240,7 @@ def slopes(kind, plain, product, inverse, settings):
     return slope, -inverse * plain / settings[0] if kind == DEVIATION else 0.0
 
 
-@serial
+@inlined
 def _line_grad(kind, line, dy, x, scale, mean, inverse, dx, dims, settings):
     _lines, width, groups, repeat = dims
     start, base = line * width, line % groups * (width // repeat)
@@ -227,6 +252,12 @@ def _line_grad(kind, line, dy, x, scale, mean, inverse, dx, dims, settings):
     _apply_grad(kind, grads, values, out, mean[line], inverse[line], scale, base, repeat, slope, shift)
 
 
+@serial
+def _lines_grad(kind, first, last, dy, x, scale, mean, inverse, dx, dims, settings):
+    for line in range(first, last):
+        _line_grad(kind, line, dy, x, scale, mean, inverse, dx, dims, settings)
+
+
 @kernel
 def norm_lines_grad(kind, dy, x, scale, mean, inverse, dx, dims, settings):
     """dx = inverse * (g - mean of g - (x - mean) * inverse * mean of g * (x - mean) * inverse), where g is dy * scale;
@@ -236,8 +267,8 @@ def norm_lines_grad(kind, dy, x, scale, mean, inverse, dx, dims, settings):
     share = max(TASK // width, 1)
     for index in prange((lines + share - 1) // share):
         task = np.int64(index)
-        for line in range(task * share, min((task + 1) * share, lines)):
-            _line_grad(kind, line, dy, x, scale, mean, inverse, dx, dims, settings)
+        last = min((task + 1) * share, lines)
+        _lines_grad(kind, task * share, last, dy, x, scale, mean, inverse, dx, dims, settings)
 
 
 @serial
