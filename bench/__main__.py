@@ -20,6 +20,7 @@ BENCHMARKS = {
     "results": "known results of real networks on real data",
     "onnx": "the test suite of onnx itself: taken, passed, left out",
     "quantized": "networks quantized to bytes, beside onnxruntime and beside float32",
+    "fuzz": "mutated model files: a clear error or a result, never a crash, a hang or gigabytes",
     "mnist": "the lecture's LeNet and MLP on MNIST",
     "pages": "the pages of reports that are there already",
     "readme": "the README's tables, from the reports that are kept",
