@@ -83,9 +83,11 @@ def command(
     if not no_files:
         json, html = json or Path(f"{model.stem}-bench.json"), html or Path(f"{model.stem}-bench.html")
     printed = str(json) == "-"
-    for path in (None if printed else json, html, trace):
-        if path is not None:
-            check_writable(path)
+    paths = [path for path in (None if printed else json, html, trace) if path is not None]
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise click.UsageError("--json, --html and --trace need a file each")
+    for path in paths:
+        check_writable(path)
     names = [port.name for port in load(model).inputs]
     shapes = {name or next(iter(names), ""): dims for name, dims in shape}
     request = Request(model, get_num_threads(), shapes=shapes, dims=dict(dim), peer=not alone, **settings)

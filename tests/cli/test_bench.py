@@ -82,13 +82,14 @@ def test_a_dimension_that_is_not_there(fails: Fails, lenet: Path) -> None:
         ("--seconds", "0"),
         ("--seconds", "nan"),
         ("--seconds", "inf"),
+        ("--json", "one", "--trace", "one"),
         ("--batch", "0"),
         ("--batch", str(2**31)),
         ("--dim", "N"),
         ("--top", "-1"),
     ],
 )
-def test_wrong_command_lines(cli: Cli, lenet: Path, args: tuple[str, str]) -> None:
+def test_wrong_command_lines(cli: Cli, lenet: Path, args: tuple[str, ...]) -> None:
     assert cli("bench", lenet, *args).exit_code == 2
 
 
