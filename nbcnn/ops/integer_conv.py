@@ -30,15 +30,16 @@ SLACK = 64
 """Bytes behind a copy of x, which may be read and count nothing."""
 
 
-def _pad(node: Node, b: Binder, win: Window, images: int, channels: int) -> tuple[Buffer, Window]:
+def _pad(node: Node, b: Binder, win: Window, images: int, channels: int, planes: bool = False) -> tuple[Buffer, Window]:
     """Copy x, its pixels' size in `win`, to unsigned bytes with the padding around them; the copy and the window over
-    it.
+    it. planes: whether x lies in ONNX order.
     """
     wide = tuple(n + begin + max(end, 0) for n, begin, end in zip(win.size, win.begins, win.ends, strict=True))
     copy = b.scratch(images * prod(wide) * channels + SLACK, np.uint8)
     size, begins = (images, *triple(win.size, 1), channels), triple(win.begins, 0)
     edge = b.buffer(node.inputs[3])
-    b.call("pad_integers", b.buffer(node.inputs[0]), copy, edge, size, begins, triple(wide, 1), node.attrs["flip"])
+    source, flip = b.buffer(node.inputs[0]), node.attrs["flip"]
+    b.call("pad_integers", source, copy, edge, size, begins, triple(wide, 1), flip, int(planes))
     none = (0,) * len(wide)
     return copy, replace(win, size=wide, begins=none, ends=none)
 
@@ -88,7 +89,7 @@ class IntegerConv(Conversion):
         images, channels = x.dims[:2]
         source = b.buffer(x.name)
         if attrs["flip"] or packing.inner > 1 or packing.run % 4:
-            source, win = _pad(node, b, win, images, channels)
+            source, win = _pad(node, b, win, images, channels, planes=x.layout == "plain")
         kernel = win.kernel if packing.inner == 1 else (*win.kernel[:-1], 1)
         whole = (0,) * len(kernel)
         gather = Gather(

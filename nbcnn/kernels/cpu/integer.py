@@ -203,7 +203,7 @@ def pack_integers(w, zero, out, sums, dims, order, parts):
 
 
 @serial
-def _pad_line(line, x, y, size, begins, wide, edge, flip):
+def _pad_line(line, x, y, size, begins, wide, edge, flip, planes):
     _n, in_d, in_h, in_w, channels = size
     out_d, out_h, out_w = wide
     h = line % out_h - begins[1]
@@ -218,8 +218,20 @@ def _pad_line(line, x, y, size, begins, wide, edge, flip):
     count = min(in_w, out_w - begins[2]) * channels
     y[place:first] = edge
     y[first + count : end] = edge
-    source = ((image * in_d + d) * in_h + h) * in_w * channels
-    _copy_bytes(x[source : source + count], y[first : first + count], flip)
+    if not planes:
+        source = ((image * in_d + d) * in_h + h) * in_w * channels
+        _copy_bytes(x[source : source + count], y[first : first + count], flip)
+        return
+    plane, pixels = in_d * in_h * in_w, count // channels
+    source = image * channels * plane + (d * in_h + h) * in_w
+    if channels == 3:
+        green, blue = source + plane, source + 2 * plane
+        red = x[source : source + pixels]
+        _three_planes(red, x[green : green + pixels], x[blue : blue + pixels], y[first : first + count], flip)
+    else:
+        for c in range(channels):
+            start = source + c * plane
+            _one_plane(x[start : start + pixels], y[first + c : first + count], channels, flip)
 
 
 @serial
@@ -228,12 +240,27 @@ def _copy_bytes(x, y, flip):
         y[i] = np.uint8(x[i]) ^ flip
 
 
+@serial
+def _three_planes(a, b, c, y, flip):
+    for i in range(a.size):
+        y[3 * i] = np.uint8(a[i]) ^ flip
+        y[3 * i + 1] = np.uint8(b[i]) ^ flip
+        y[3 * i + 2] = np.uint8(c[i]) ^ flip
+
+
+@serial
+def _one_plane(x, y, channels, flip):
+    for i in range(x.size):
+        y[i * channels] = np.uint8(x[i]) ^ flip
+
+
 @kernel
-def pad_integers(x, y, edge, size, begins, wide, flip):
+def pad_integers(x, y, edge, size, begins, wide, flip, planes):
     """y (n, *wide, c), unsigned bytes = x at offset `begins` (not negative), edge[0] around it.
 
-    size: (n, d, h, w, c). flip: 128 for an x of signed bytes, which are shifted by so much; else 0.
+    size: (n, d, h, w, c), the sizes of x, which lies in this order or, if `planes`, as (n, c, d, h, w).
+    flip: 128 for an x of signed bytes, which are shifted by so much; else 0.
     """
     for index in prange(size[0] * wide[0] * wide[1]):
         line = np.int64(index)
-        _pad_line(line, x, y, size, begins, wide, edge[0], np.uint8(flip))
+        _pad_line(line, x, y, size, begins, wide, edge[0], np.uint8(flip), planes)
