@@ -191,7 +191,9 @@ class Model:
             for name in needs[len(known) :]:
                 known[name] = arrays[name] if name in arrays else self._value(name, arrays)
             try:
-                return self._plan_for(key, wanted, arrays, known)
+                plan = self._plan_for(key, wanted, arrays, known)
+                self._needs[key] = needs  # again, as it goes when other plans drive out all of this key's
+                return plan
             except UndeterminedError as error:
                 if error.value in known:
                     raise
@@ -217,7 +219,9 @@ class Model:
         graph = lower_for_inference(self.graph, shapes, self.parameters, self.dtype, wanted, self.chooser(), known)
         plan = self._plans[key] = self.build(graph)
         while len(self._plans) > PLANS_KEPT:
-            self._plans.popitem(last=False)
+            (gone, _), _ = self._plans.popitem(last=False)
+            if all(gone != kept for kept, _ in self._plans):
+                self._needs.pop(gone, None)
         return plan
 
     def chooser(self) -> Choose:

@@ -328,7 +328,7 @@ def test_the_cache_of_plans_is_bounded(model: nbcnn.Model, branches: onnx.ModelP
     for n in range(1, model_module.PLANS_KEPT + 4):
         got, want = model.run(["scores"], feeds(n))[0], onnxruntime_run(branches, feeds(n))[0]
         assert_close(got, want, 1e-4)
-        assert len(model._plans) <= model_module.PLANS_KEPT
+        assert max(len(model._plans), len(model._needs)) <= model_module.PLANS_KEPT
     assert model.plan(feeds(1)) is not first
 
 
