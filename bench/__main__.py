@@ -21,6 +21,7 @@ BENCHMARKS = {
     "onnx": "the test suite of onnx itself: taken, passed, left out",
     "quantized": "networks quantized to bytes, beside onnxruntime and beside float32",
     "fuzz": "mutated model files: a clear error or a result, never a crash, a hang or gigabytes",
+    "random-graphs": "random networks of supported operators, beside onnxruntime",
     "mnist": "the lecture's LeNet and MLP on MNIST",
     "pages": "the pages of reports that are there already",
     "readme": "the README's tables, from the reports that are kept",
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(dest="benchmark", required=True)
     for name, text in BENCHMARKS.items():
-        module = import_module(f"bench.{name}")
+        module = import_module(f"bench.{name.replace('-', '_')}")
         command = commands.add_parser(name, help=text, description=module.__doc__)
         command.formatter_class = argparse.RawDescriptionHelpFormatter
         module.configure(command)

@@ -163,7 +163,7 @@ def feeds_for(model: object, rng: np.random.Generator) -> dict[str, np.ndarray] 
     feeds = {}
     for port in model.inputs:  # type: ignore[attr-defined]
         shape = [d if isinstance(d, int) else 2 for d in port.shape or ()]
-        if any(d < 0 for d in shape) or np.prod(shape, dtype=object) > LARGEST_INPUT:
+        if any(not 0 <= d <= LARGEST_INPUT for d in shape) or np.prod(shape, dtype=object) > LARGEST_INPUT:
             return None
         kind = np.dtype("float32" if port.dtype in ("?", "object", "bfloat16") else port.dtype)
         feeds[port.name] = rng.integers(-2, 3, shape).astype(kind)

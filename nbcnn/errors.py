@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 __all__ = ["DataError", "FileError", "InputError", "ModelError", "NbcnnError", "TrainingError", "UnsupportedError"]
 
 
 class NbcnnError(Exception):
-    """Base of every error that is the caller's to mend; the command line prints it without a traceback."""
+    """Base of every error that is the caller's to mend; the command line prints it without a traceback.
+
+    file, context: where it happened, told by whoever knows; the message begins and ends with them.
+    """
+
+    file = context = ""
+
+    def within(self, file: str, context: str) -> Self:
+        """The error, with these words about where it happened unless it has some."""
+        if not self.context:
+            self.file, self.context = file, context
+        return self
+
+    def __str__(self) -> str:
+        before = f"{self.file}: " if self.file else ""
+        return before + super().__str__() + (f" ({self.context})" if self.context else "")
 
 
 class FileError(NbcnnError):

@@ -139,6 +139,7 @@ class Graph:
     values: everything known of any value, by name (source graphs: the file's value_info, inputs and outputs).
     opset: domain -> version; "" is ONNX itself.
     functions: (domain, operator, overload) -> its definition, for operators that the file defines.
+    file: where it was read, "" where it was not read from a file.
     renamed: present name -> the name that the value has in `origin`, where they differ.
     """
 
@@ -152,6 +153,7 @@ class Graph:
     functions: dict[tuple[str, str, str], Function] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     doc: str = ""
+    file: str = ""
     renamed: dict[str, str] = field(default_factory=dict)
     origin: Any = field(default=None, repr=False)
 
@@ -201,6 +203,11 @@ class Graph:
 
     def output_names(self) -> list[str]:
         return [v.name for v in self.outputs]
+
+    def describe(self, names: Iterable[str]) -> str:
+        """Types and shapes of values, for messages."""
+        values = [self.values.get(name, Value(name)) for name in names if name]
+        return ", ".join(f"{v.name} {v.dtype} {list(v.shape)}" for v in values if v.shape is not None)
 
     def fresh(self, hint: str) -> str:
         """A value name that nothing in this graph has, close to `hint`; it is taken by the call."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,12 @@ import numpy as np
 from nbcnn import kernels
 from nbcnn.binder import Binder, Buffer, Call
 from nbcnn.compilation import compile_ahead
+from nbcnn.errors import ModelError
 from nbcnn.filemap import fresh
 from nbcnn.graph import Graph, Node
 from nbcnn.kernels import entry_point
 from nbcnn.ops import lookup
+from nbcnn.ops.base import misuse_named
 from nbcnn.parameter import Parameter, Storage
 from nbcnn.placement import Arena, place
 from nbcnn.prepare import Prepared, prepare
@@ -95,12 +97,17 @@ def _bind(graph: Graph, binder: Binder, early: Container[int]) -> dict[int, tupl
             binder.keep()
         binder.node = node
         start = len(binder.calls)
-        lookup(node).bind(node, binder)
+        with misuse_named(node, partial(_surroundings, graph, node)):
+            lookup(node).bind(node, binder)
         ranges[id(node)] = (start, len(binder.calls))
         for name in filter(None, node.inputs):
             binder.buffer(name).readers_left -= 1
     binder.node = None
     return ranges
+
+
+def _surroundings(graph: Graph, node: Node) -> tuple[str, str]:
+    return graph.file, f"inputs {graph.describe(node.inputs)}"
 
 
 def weight_only(graph: Graph, weights: Iterable[str], changed: Container[str] = ()) -> dict[int, set[str]]:
@@ -159,7 +166,11 @@ def build_plan(
     prepared = prepare(prepared_calls, weights, read, load, arena.prepared)
     steps = [[b for b in c.buffers() if b.array is None] for c in late]
     offsets, peak = place(steps, {id(b): b for b in edges if b.array is None}.values())
-    memory = arena.reserve(peak)
+    try:
+        memory = arena.reserve(peak)
+    except (MemoryError, OSError, OverflowError, ValueError) as error:
+        needed = f"{peak / 2**30:.3g} GiB of memory for its activations"
+        raise ModelError(f"the network needs {needed}, more than there is: use smaller batches or pictures") from error
 
     def resolve(argument: Any) -> Any:
         if not isinstance(argument, Buffer):

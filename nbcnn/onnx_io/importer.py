@@ -52,7 +52,9 @@ def read_model(source: Source) -> Graph:
         # protobuf frees memory only with the whole message: a copy without the weights, and the message goes.
         model = ModelProto.FromString(model.SerializeToString())
         trim_heap()
-        return read(model, iter(arrays))
+        graph = read(model, iter(arrays))
+        graph.file = str(path or "")
+        return graph
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
 

@@ -21,10 +21,35 @@ if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
     from nbcnn.binder import Binder
 
-__all__ = ["REGISTRY", "Facts", "Op", "Shaped", "UndeterminedError", "find", "full_name", "lookup", "register"]
+__all__ = [
+    "REGISTRY",
+    "Facts",
+    "Op",
+    "Shaped",
+    "UndeterminedError",
+    "find",
+    "full_name",
+    "lookup",
+    "register",
+]
 
 Shaped = tuple[np.dtype, tuple[int, ...]]
 """What `infer` says of an output: element type and ONNX-order shape."""
+
+
+UNFIT = (
+    ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError, ZeroDivisionError, OverflowError,
+    MemoryError, NotImplementedError,
+)  # fmt: skip
+"""What comes of inputs or attributes that an operator was not made for."""
+
+
+def unfit(node: Node, error: BaseException) -> ModelError:
+    """A clear error for such a one."""
+    if isinstance(error, NotImplementedError):
+        return UnsupportedError(f"{node.label}: {node.op} of such inputs is not supported")
+    words = " ".join(str(error).split()) or "inputs or attributes do not fit the operator"
+    return ModelError(f"{node.label}: {words}")
 
 
 class UndeterminedError(UnsupportedError):
@@ -163,25 +188,26 @@ class Op:
             read = [None if x is None else _in_onnx_order(next(given), x) for x in inputs]
             with misuse_named(node):
                 found = self.fold(node, read, inputs)
-            assert found is not None, node.label
-            for i, y in zip(written, outputs, strict=True):
-                _in_onnx_order(next(given), y)[...] = found[i]
+                assert found is not None, node.label
+                for i, y in zip(written, outputs, strict=True):
+                    _in_onnx_order(next(given), y)[...] = found[i]
 
         b.call(compute, *(b.buffer(x.name) for x in (*inputs, *outputs) if x is not None))
 
 
 @contextmanager
-def misuse_named(node: Node, about: Callable[[], str] = str) -> Iterator[None]:
+def misuse_named(node: Node, where: Callable[[], tuple[str, str]] = lambda: ("", "")) -> Iterator[None]:
     """What Python and NumPy raise inside becomes a ModelError that names the node; overflow and NaN are no warning, as
-    they are none in kernels. about: more to say.
+    they are none in kernels. where: the file, and what is known of the node's surroundings.
     """
     try:
         with np.errstate(all="ignore"):
             yield
-    except NbcnnError:
+    except NbcnnError as error:
+        error.within(*where())
         raise
-    except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
-        raise ModelError(f"{node.label}: {error}{about()}") from error
+    except UNFIT as error:
+        raise unfit(node, error).within(*where()) from error
 
 
 def _in_onnx_order(array: np.ndarray, value: Value) -> np.ndarray:

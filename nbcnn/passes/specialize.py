@@ -156,11 +156,13 @@ class Sweep:
             declared[name] = dtype
 
     def visit(self, node: Node) -> None:
-        def shapes() -> str:
-            known = (str(self.graph.values[n].shape) for n in node.inputs if n in self.graph.values)
-            return f" (input shapes: {', '.join(known)})"
+        inputs = list(node.inputs)
 
-        with misuse_named(node, shapes):
+        def where() -> tuple[str, str]:
+            told = self.graph.describe(inputs)
+            return self.source.file, f"opset {self.facts.opset}" + (f", inputs {told}" if told else "")
+
+        with misuse_named(node, where):
             self._visit(node)
 
     def _visit(self, node: Node) -> None:
@@ -194,6 +196,8 @@ class Sweep:
         graph.nodes.append(node)
         for name, (kind, shape) in zip(node.outputs, op.infer(node, inputs), strict=False):
             if name:
+                if min(shape, default=0) < 0:
+                    raise ModelError(f"{node.label}: its output would have shape {list(shape)}")
                 self.declare(name, np.dtype(kind), node.inputs)
                 dtype = compute_dtype(np.dtype(kind), self.dtype)
                 graph.values[name] = Value(name, dtype, tuple(int(d) for d in shape))
