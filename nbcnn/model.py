@@ -185,14 +185,14 @@ class Model:
         from nbcnn.ops.base import UndeterminedError
 
         key = self._key(wanted, arrays)
-        needs = self._needs.setdefault(key, [v.name for v in self.graph.inputs if _is_text(v, arrays)])
+        needs = list(self._needs.get(key) or (v.name for v in self.graph.inputs if _is_text(v, arrays)))
         known: dict[str, np.ndarray] = {}
         while True:
             for name in needs[len(known) :]:
                 known[name] = arrays[name] if name in arrays else self._value(name, arrays)
             try:
                 plan = self._plan_for(key, wanted, arrays, known)
-                self._needs[key] = needs  # again, as it goes when other plans drive out all of this key's
+                self._needs[key] = needs  # only of what has a plan, with which it goes
                 return plan
             except UndeterminedError as error:
                 if error.value in known:

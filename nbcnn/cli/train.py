@@ -34,7 +34,7 @@ INTERRUPTED = 130
 @click.option("--batch-size", type=click.IntRange(min=1), help="Samples in a step (default 32).")
 @click.option("--lr", type=click.FloatRange(min=0), help="Learning rate (default 0.01, with adam 0.001).")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), default="sgd", show_default=True)
-@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, show_default=True, help="Of sgd.")
+@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Of sgd (default 0.9).")
 @click.option("--weight-decay", type=click.FloatRange(min=0), help="(default 0, with adamw 0.01)")
 @click.option("--loss", type=click.Choice(LOSSES), default="cross_entropy", show_default=True)
 @click.option("--output", metavar="NAME", help="The output to train, where there are several.")

@@ -26,6 +26,8 @@ __all__ = ["Settings", "make_optimizer", "train_and_save"]
 
 RATES = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001}
 """Learning rates where none is given."""
+MOMENTUM = 0.9
+"""Of sgd, where none is given."""
 
 COMPARED = 32
 """Samples that the saved file is compared with onnxruntime on."""
@@ -50,14 +52,16 @@ class Settings:
     compared: int = COMPARED
 
 
-def make_optimizer(name: str, lr: float | None, momentum: float, weight_decay: float | None) -> Optimizer:
-    """weight_decay: None for the optimizer's own default. momentum: of sgd."""
+def make_optimizer(name: str, lr: float | None, momentum: float | None, weight_decay: float | None) -> Optimizer:
+    """momentum: of sgd, None for MOMENTUM. weight_decay: None for the optimizer's own default."""
     from nbcnn.optim import SGD, Adam, AdamW
 
+    if name != "sgd" and momentum is not None:
+        raise click.UsageError(f"--momentum is sgd's; {name} has none.")
     rate = RATES[name] if lr is None else lr
     decay: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}
     if name == "sgd":
-        return SGD(rate, momentum, **decay)
+        return SGD(rate, MOMENTUM if momentum is None else momentum, **decay)
     return (Adam if name == "adam" else AdamW)(rate, **decay)
 
 

@@ -93,6 +93,12 @@ class Facts:
         assert value.dtype is not None
         return self.declared.get(value.name, value.dtype)
 
+    def need_one_type(self, node: Node) -> None:
+        """Raise ModelError where the inputs are not all computed in one element type."""
+        kinds = {str(self.graph.values[name].dtype) for name in node.inputs if name}
+        if len(kinds) > 1:
+            raise ModelError(f"{node.label}: its inputs have the types {sorted(kinds)}; they must have the same")
+
     def insert(
         self, op: str, inputs: list[str], shape: Iterable[int], of: Node, attrs: dict[str, Any], dtype: Any = None
     ) -> str:

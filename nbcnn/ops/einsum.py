@@ -41,9 +41,7 @@ class Einsum(Op):
         equation = str(node.attrs.get("equation", "")).replace(" ", "")
         left, arrow, right = equation.partition("->")
         terms = left.split(",")
-        kinds = {str(facts.value(node, k).dtype) for k in range(len(node.inputs))}
-        if len(kinds) > 1:
-            raise ModelError(f"{node.label}: its inputs have the types {sorted(kinds)}; they must have the same")
+        facts.need_one_type(node)
         if len(terms) != len(shapes):
             raise ModelError(f"{node.label}: {equation!r} has {len(terms)} terms for {len(shapes)} inputs")
         named = [_labels(node, equation, term, len(shape)) for term, shape in zip(terms, shapes, strict=True)]

@@ -279,3 +279,9 @@ def test_disk_full(
     assert "out.onnx: cannot be written: No space left on device; nothing was changed" in line
     assert out.read_bytes() == b"the old file"
     assert [path.name for path in tmp_path.iterdir()] == ["out.onnx"]
+
+
+def test_momentum_is_of_sgd(cli: Callable[..., Result], tmp_path: Path) -> None:
+    result = cli("train", "--optimizer", "adam", "--momentum", "0.5", "--out", tmp_path / "out.onnx")
+    assert result.exit_code == 2
+    assert "--momentum is sgd's; adam has none" in result.stderr
