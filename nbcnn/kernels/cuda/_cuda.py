@@ -1,0 +1,134 @@
+"""The one file that imports Numba's CUDA target, and what all CUDA kernels are made with.
+
+The target is one of three, which the environment variable NBCNN_CUDA names:
+
+- "gpu" (default): the machine's first GPU;
+- "simulator": Numba's simulator, which runs device code as Python, a thread for each thread. It knows no types, no
+  warps and no inline PTX: kernels that use those have a plain form for it (`if SIMULATED`);
+- "ptx": no device at all. Arrays are NumPy's, and a launch compiles its kernel to PTX for the compute capabilities
+  ARCHITECTURES and runs nothing. So a machine without a GPU can tell whether all kernels of a plan compile, with the
+  types that the plan gives them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba.core import config
+
+TARGET = os.environ.get("NBCNN_CUDA", "gpu")
+SIMULATED = TARGET == "simulator"
+if SIMULATED:
+    config.ENABLE_CUDASIM = 1
+
+from llvmlite import ir  # noqa: E402 (the target is chosen by then)
+from numba import cuda, types  # noqa: E402
+
+if SIMULATED:
+    intrinsic = None  # code that is not Python: there is none in the simulator
+else:
+    from numba.cuda.extending import intrinsic
+
+__all__ = [
+    "ARCHITECTURES",
+    "BLOCK",
+    "COMPILED",
+    "SIMULATED",
+    "TARGET",
+    "Kernel",
+    "cuda",
+    "device",
+    "intrinsic",
+    "ir",
+    "kernel",
+    "launch",
+    "spread",
+    "types",
+]
+
+ARCHITECTURES = ((8, 0), (9, 0))
+"""Compute capabilities that target "ptx" compiles for."""
+
+BLOCK = 32 if SIMULATED else 256
+"""Threads of a block, where a kernel has no reason for another number (a power of two)."""
+
+WAVES = 2 if SIMULATED else 2048
+"""Blocks of a grid whose threads go on to the next element, at the most."""
+
+COMPILED: dict[tuple[str, str, tuple[int, int]], str] = {}
+"""What target "ptx" has compiled: module and name of a kernel, its signature, compute capability -> PTX."""
+
+
+class Kernel:
+    """Device code that a launcher starts; compiled for each set of argument types when it is first launched."""
+
+    def __init__(self, function: Callable[..., None], registers: int | None) -> None:
+        self.function = function
+        self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        options: dict[str, Any] = {} if SIMULATED else {"cache": TARGET == "gpu"}
+        if registers is not None and not SIMULATED:
+            options["max_registers"] = registers
+        self.code = cuda.jit(function, **options)
+
+
+def kernel(function: Callable[..., None] | None = None, *, registers: int | None = None) -> Any:
+    """Decorator of device code that is launched. registers: the most that a thread may take.
+
+    No fastmath: it would let the compiler take it that there are no NaNs, and a diverging run would look healthy.
+    """
+    if function is None:
+        return lambda found: Kernel(found, registers)
+    return Kernel(function, registers)
+
+
+def device(function: Callable[..., Any]) -> Any:
+    """Decorator of device code that other device code calls."""
+    return cuda.jit(function, device=True)
+
+
+def launch(code: Kernel, blocks: int | tuple[int, ...], threads: int | tuple[int, ...], *args: Any) -> None:
+    """Start a kernel on a grid of blocks (none starts nothing). args: flat arrays, NumPy scalars (their type is the
+    element type), Python integers (64 bits) and tuples of those.
+    """
+    if np.prod(blocks) == 0:
+        return
+    if TARGET == "ptx":
+        _compile(code, args)
+        return
+    code.code[blocks, threads](*args)
+
+
+def spread(code: Kernel, count: int, *args: Any) -> None:
+    """Start a kernel whose threads share out `count` elements among themselves:
+
+    `for i in range(cuda.grid(1), count, cuda.gridsize(1))`.
+    """
+    launch(code, min(-(-count // BLOCK), WAVES), BLOCK, *args)
+
+
+def _compile(code: Kernel, args: tuple[Any, ...]) -> None:
+    signature = tuple(_type_of(a) for a in args)
+    for capability in ARCHITECTURES:
+        key = (code.name, str(signature), capability)
+        if key not in COMPILED:
+            COMPILED[key], _ = cuda.compile_ptx(code.function, signature, cc=capability)
+
+
+def _type_of(argument: Any) -> Any:
+    """The type that a launch would give a kernel's parameter."""
+    if isinstance(argument, np.ndarray):
+        return types.Array(_scalar(argument.dtype), argument.ndim, "C")
+    if isinstance(argument, tuple):
+        return types.Tuple.from_types([_type_of(a) for a in argument])
+    if isinstance(argument, np.generic):
+        return _scalar(argument.dtype)
+    if isinstance(argument, bool):
+        return types.boolean
+    return {int: types.int64, float: types.float64}[type(argument)]
+
+
+def _scalar(dtype: np.dtype) -> Any:
+    return types.boolean if dtype == np.bool_ else getattr(types, dtype.name)
