@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,11 @@ if SIMULATED:
     intrinsic = None  # code that is not Python: there is none in the simulator
 else:
     from numba.cuda.extending import intrinsic
+if TARGET == "ptx":
+    # A device function asks the machine's GPU for its compute capability when it is first called, and does not use it.
+    from numba.cuda import dispatcher
+
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=ARCHITECTURES[0])
 
 __all__ = [
     "ARCHITECTURES",

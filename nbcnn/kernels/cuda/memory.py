@@ -1,0 +1,109 @@
+"""Four neighbours in memory at once: an access of 16 bytes where the array's start and the elements' size allow it, and
+the elements one by one elsewhere, so that any array and any count will do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbcnn.kernels.cuda._cuda import SIMULATED, device, intrinsic, ir, types
+
+__all__ = ["WIDTH", "aligned", "load", "read", "store", "write"]
+
+WIDTH = 4
+"""Elements that a thread takes at once where it can."""
+BYTES = 16
+"""The most that one access can move."""
+
+
+if SIMULATED:
+
+    @device
+    def aligned(x, at):
+        """Whether x[at : at + 4] can be accessed at once."""
+        return at % WIDTH == 0
+
+    @device
+    def load(x, at):
+        """x[at : at + 4] as a tuple; `aligned` must hold."""
+        return x[at], x[at + 1], x[at + 2], x[at + 3]
+
+    @device
+    def store(y, at, a, b, c, d):
+        """y[at : at + 4] = a, b, c, d; `aligned` must hold."""
+        y[at], y[at + 1], y[at + 2], y[at + 3] = a, b, c, d
+
+else:
+
+    def _bytes(context: Any, x: Any) -> int:
+        """What four elements must be a multiple of to be accessed at once."""
+        return min(WIDTH * context.get_abi_sizeof(context.get_data_type(x.dtype)), BYTES)
+
+    def _pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+        """Pointer to array[at]; nothing is checked."""
+        return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+
+    def _vector(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+        """Pointer to array[at : at + 4], one value."""
+        vector = ir.VectorType(context.get_data_type(kind.dtype), WIDTH)
+        return builder.bitcast(_pointer(context, builder, kind, array, at), vector.as_pointer())
+
+    @intrinsic
+    def aligned(typingctx, x, at):
+        """Whether x[at : at + 4] can be accessed at once."""
+
+        def codegen(context, builder, signature, args):
+            word = ir.IntType(64)
+            place = builder.ptrtoint(_pointer(context, builder, x, *args), word)
+            return builder.icmp_unsigned("==", builder.and_(place, word(_bytes(context, x) - 1)), word(0))
+
+        return types.boolean(x, types.int64), codegen
+
+    @intrinsic
+    def load(typingctx, x, at):
+        """x[at : at + 4] as a tuple; `aligned` must hold."""
+
+        def codegen(context, builder, signature, args):
+            vector = builder.load(_vector(context, builder, x, *args), align=_bytes(context, x))
+            model = context.data_model_manager[x.dtype]
+            found = [model.from_data(builder, builder.extract_element(vector, ir.IntType(32)(k))) for k in range(WIDTH)]
+            return context.make_tuple(builder, signature.return_type, found)
+
+        return types.UniTuple(x.dtype, WIDTH)(x, types.int64), codegen
+
+    @intrinsic
+    def store(typingctx, y, at, a, b, c, d):
+        """y[at : at + 4] = a, b, c, d; `aligned` must hold."""
+
+        def codegen(context, builder, signature, args):
+            array, at, *values = args
+            pointer = _vector(context, builder, y, array, at)
+            model = context.data_model_manager[y.dtype]
+            vector = ir.Constant(pointer.type.pointee, ir.Undefined)
+            for k, value in enumerate(values):
+                vector = builder.insert_element(vector, model.as_data(builder, value), ir.IntType(32)(k))
+            builder.store(vector, pointer, align=_bytes(context, y))
+            return context.get_dummy_value()
+
+        return types.void(y, types.int64, *[y.dtype] * WIDTH), codegen
+
+
+@device
+def read(x, at, left, v):
+    """v, four elements = x[at], ..., of which `left` are there, one at least; the last of them again for the rest."""
+    if left >= WIDTH and aligned(x, at):
+        v[0], v[1], v[2], v[3] = load(x, at)
+    else:
+        for k in range(WIDTH):
+            v[k] = x[at + min(k, left - 1)]
+
+
+@device
+def write(y, at, left, v):
+    """y[at], ..., of which `left` are there = v, four elements."""
+    if left >= WIDTH and aligned(y, at):
+        store(y, at, v[0], v[1], v[2], v[3])
+    else:
+        for k in range(WIDTH):
+            if k < left:
+                y[at + k] = v[k]
