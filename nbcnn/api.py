@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbcnn.devices import Device, find_device
 from nbcnn.graph import Graph, Value
 from nbcnn.model import Model
 from nbcnn.threads import get_num_threads, set_num_threads
@@ -26,18 +27,25 @@ def load(
     dtype: str = "float32",
     exact: bool = False,
     autotune: bool = False,
+    device: str | Device = "cpu",
+    precision: str = "tf32",
+    allow_fallback: bool = False,
 ) -> Model:
     """A model from an ONNX file (a path), the bytes of one, or a ModelProto.
 
     dtype: what floats are computed in. exact: forbid convolution algorithms that round otherwise than the direct sum.
     autotune: choose the algorithm of each convolution by timing them when a plan is made, instead of by a cost model;
-    what was measured is kept on disk for this machine. Raises FileError or ModelError. Operators that the engine does
-    not have are named when the model is first run, or by `check`.
+    what was measured is kept on disk for this machine. device: "cpu", "cuda" (the first GPU) or "auto" (a GPU if one
+    works, else the processor; `model.device` says which). precision, on a GPU: "tf32" multiplies float32 on tensor
+    cores, which round the factors to 10 bits, "fp32" in full. allow_fallback: run what has no CUDA kernel on the
+    processor. Raises FileError, ModelError, or DeviceError for a device that cannot be used. Operators that the engine
+    does not have are named when the model is first run, or by `check`.
     """
     from nbcnn.onnx_io import read_model
 
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
-    return Model(read_model(source), dtype, source=str(name), exact=exact, autotune=autotune)
+    where = find_device(device, precision=precision, allow_fallback=allow_fallback)
+    return Model(read_model(source), dtype, source=str(name), exact=exact, autotune=autotune, device=where)
 
 
 def save(model: Model, path: str | os.PathLike[str], opset: int | None = None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nbcnn.devices import HOST, Device
 from nbcnn.graph import Graph, Node, Value
 
 __all__ = ["Binder", "Buffer", "Call"]
@@ -20,15 +21,16 @@ __all__ = ["Binder", "Buffer", "Call"]
 @dataclass(eq=False)
 class Buffer:
     """A flat run of elements. kind: "arena" (placed by lifetime), "held" (has its own array for the life of the
-    plan).
+    plan). array: its memory on the plan's device, when it has some; content: what that holds, where it is a constant.
     """
 
     name: str
     dtype: np.dtype
     size: int
     kind: str = "arena"
-    array: np.ndarray | None = None
+    array: Any = None
     readers_left: int = 0
+    content: Any = None
 
     @property
     def nbytes(self) -> int:
@@ -54,7 +56,8 @@ class Binder:
     """Collects the calls of one graph.
 
     threads: the most that a plan may use at once (scratch is sized by it). dtype: what floats are computed in.
-    reads: how often each value is read, by nodes or by the caller. kept: the ids of buffers that last.
+    reads: how often each value is read, by nodes or by the caller. kept: the ids of buffers that last. device: where
+    it will run.
     """
 
     graph: Graph
@@ -66,6 +69,12 @@ class Binder:
     held: dict[bytes, Buffer] = field(default_factory=dict)
     node: Node | None = None
     kept: set[int] | None = None
+    device: Device = HOST
+
+    @property
+    def backend(self) -> str:
+        """Whose kernels are bound: "cpu" or "cuda"."""
+        return self.device.backend
 
     # --- what is known of values
 

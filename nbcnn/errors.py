@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Self
 
-__all__ = ["DataError", "FileError", "InputError", "ModelError", "NbcnnError", "TrainingError", "UnsupportedError"]
+__all__ = [
+    "DataError",
+    "DeviceError",
+    "FileError",
+    "InputError",
+    "ModelError",
+    "NbcnnError",
+    "TrainingError",
+    "UnsupportedError",
+]
 
 
 class NbcnnError(Exception):
@@ -48,3 +57,7 @@ class DataError(NbcnnError):
 
 class TrainingError(NbcnnError):
     """Training that cannot go on, such as a loss that is not a number."""
+
+
+class DeviceError(NbcnnError):
+    """A device that cannot be used: nothing installed for it, no GPU, a driver that is too old, its memory full."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter_ns
 
+from nbcnn.devices import HOST
 from nbcnn.kernels.cpu.threads import exclusive, use
 from nbcnn.parameter import Parameter
 from nbcnn.plan import Plan
@@ -40,6 +41,9 @@ def execute(plan: Plan, start: int = 0, stop: int | None = None) -> None:
         for kernel, args in plan.entries[start:stop]:
             kernel(*args)
         return
+    if plan.device is not HOST and _records is None:
+        plan.device.execute(plan, start, stop)
+        return
     use(get_num_threads())
     with exclusive():
         if _records is not None:
@@ -63,9 +67,11 @@ def _refresh(plan: Plan) -> None:
 
 def _recorded(plan: Plan, start: int, stop: int | None) -> Record:
     """The same walk, with a look at the clock between the steps."""
+    plan.device.synchronize()
     stamps = [perf_counter_ns()]
     for kernel, args in plan.entries[start:stop]:
         kernel(*args)
+        plan.device.synchronize()
         stamps.append(perf_counter_ns())
     return Record(plan, start, stamps)
 

@@ -39,9 +39,10 @@ def lower_for_inference(
     outputs: Iterable[str] | None = None,
     choose: Choose = direct,
     known: Mapping[str, np.ndarray] | None = None,
+    backend: str = "cpu",
 ) -> Graph:
     """The graph that computes `outputs` (default: all) for inputs of these shapes; `choose` picks algorithms; `known`
-    are values that it may rest on.
+    are values that it may rest on; `backend`: whose kernels it is for (some forms only pay on a processor).
     """
     graph = specialize(source, feeds, dtype, outputs, known=known)
     fuse_shuffles(graph)
@@ -56,12 +57,14 @@ def lower_for_inference(
     fuse_chains(graph, parameters)
     integer_products(graph)
     choose_layouts(graph)
-    pictures_in_lanes(graph, train=False)
+    if backend == "cpu":
+        pictures_in_lanes(graph, train=False)
     choose_algorithms(graph, choose)
     if choose is not direct:
         multiply_less(graph)
-    read_pictures_as_given(graph)
-    fuse_blocks(graph)
+    if backend == "cpu":
+        read_pictures_as_given(graph)
+        fuse_blocks(graph)
     pack_weights(graph, parameters)
     return graph
 
@@ -73,10 +76,11 @@ def lower_for_training(
     outputs: Iterable[str],
     mode: Mode,
     trained: Container[str] | None = None,
+    backend: str = "cpu",
 ) -> Graph:
     """The forward graph of a training step; the loss, the gradients and the updates are added to it by the trainer.
 
-    trained: the weights whose gradients are asked for, None for all of them.
+    trained: the weights whose gradients are asked for, None for all of them. backend: whose kernels it is for.
     """
     weights = {name for name, array in source.initializers.items() if is_float(array.dtype)}
     graph = specialize(source, feeds, dtype, outputs, mode)
@@ -88,5 +92,6 @@ def lower_for_training(
     fuse_epilogues(graph)
     fuse_chains(graph, weights, weights if trained is None else trained)
     choose_layouts(graph)
-    pictures_in_lanes(graph, train=True)
+    if backend == "cpu":
+        pictures_in_lanes(graph, train=True)
     return graph

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbcnn.devices import HOST, Device, find_device
 from nbcnn.errors import InputError
 from nbcnn.graph import Dim, Graph, Value, is_float
 from nbcnn.parameter import Parameter
@@ -43,14 +44,22 @@ class Model:
     graph: the network as its file says; never rewritten by running or training, and not to be written to. parameters:
     the present weights by name, each with a `value`. dtype: what floats are computed in, "float32" or "float64". exact:
     forbid algorithms whose rounding differs from the direct sum of products. autotune: choose the algorithm of each
-    convolution by timing them, once for a machine and a shape, instead of by the cost model.
+    convolution by timing them, once for a machine and a shape, instead of by the cost model. device: where weights lie
+    and kernels run, see devices.find_device.
 
     Any thread may call a model; calls of one model wait for each other. copy.deepcopy gives another model with weights
     of its own; pickle keeps network, present weights and these settings. Plans are made anew.
     """
 
     def __init__(
-        self, graph: Graph, dtype: str = "float32", *, source: str = "", exact: bool = False, autotune: bool = False
+        self,
+        graph: Graph,
+        dtype: str = "float32",
+        *,
+        source: str = "",
+        exact: bool = False,
+        autotune: bool = False,
+        device: str | Device = "cpu",
     ) -> None:
         if dtype not in ("float32", "float64"):
             raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'float64'")
@@ -59,6 +68,7 @@ class Model:
         self.source = source
         self.exact = exact
         self.autotune = autotune
+        self.device = find_device(device)
         self.lock = threading.RLock()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._needs: dict[Any, list[str]] = {}
@@ -74,7 +84,7 @@ class Model:
         self.parameters = {
             name: known[name]
             if name in known and known[name].shape == array.shape
-            else Parameter(name, array, self.dtype)
+            else Parameter(name, array, self.dtype, self.device)
             for name, array in graph.initializers.items()
             if is_float(array.dtype)
         }
@@ -104,9 +114,11 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What copy and pickle make another model of; neither shares a weight that is written to with this one."""
-        settings: dict[str, Any] = {"source": self.source, "exact": self.exact, "autotune": self.autotune}
         with self.lock:
-            return partial(type(self), **settings), (self.trained_graph(), self.dtype.name)
+            return partial(type(self), **self._settings()), (self.trained_graph(), self.dtype.name)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"source": self.source, "exact": self.exact, "autotune": self.autotune, "device": self.device}
 
     # --- running
 
@@ -216,7 +228,9 @@ class Model:
         from nbcnn.lower import lower_for_inference
 
         shapes = {name: (a.shape, a.dtype) for name, a in arrays.items()}
-        graph = lower_for_inference(self.graph, shapes, self.parameters, self.dtype, wanted, self.chooser(), known)
+        graph = lower_for_inference(
+            self.graph, shapes, self.parameters, self.dtype, wanted, self.chooser(), known, self.device.backend
+        )
         plan = self._plans[key] = self.build(graph)
         while len(self._plans) > PLANS_KEPT:
             (gone, _), _ = self._plans.popitem(last=False)
@@ -228,7 +242,7 @@ class Model:
         """What picks the algorithm of each convolution."""
         from nbcnn.passes.algorithms import by_cost, direct
 
-        if self.exact:
+        if self.exact or self.device is not HOST:
             return direct
         if self.autotune:
             from nbcnn.autotune import Tuner
@@ -247,6 +261,8 @@ class Model:
         if self._arena is None:
             self._arena = Arena()
         used = {name: p for name, p in self.parameters.items() if name in graph.values}
+        if self.device is not HOST:
+            return build_plan(graph, used, self.dtype, self._arena, self.device)
         alone = is_small(graph)
         return build_plan(graph, used, self.dtype, self._arena, threads=1 if alone else most(), alone=alone)
 
@@ -291,7 +307,7 @@ class Model:
         return self._with(fold_batch_norm(self))
 
     def _with(self, graph: Graph) -> Model:
-        return Model(graph, self.dtype.name, source=self.source, exact=self.exact, autotune=self.autotune)
+        return Model(graph, self.dtype.name, **self._settings())
 
     # --- saving and proof
 

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from nbcnn.binder import Buffer
+from nbcnn.devices import HOST, Device
 from nbcnn.errors import ModelError
 from nbcnn.memory import ALIGNMENT, aligned_bytes, machine_bytes
 
@@ -24,12 +25,15 @@ class Arena:
     """
 
     def __init__(self) -> None:
-        self.bytes = np.empty(0, np.uint8)
+        self.bytes: Any = np.empty(0, np.uint8)
         self.prepared: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
-    def reserve(self, size: int) -> np.ndarray:
+    def reserve(self, size: int, device: Device = HOST) -> Any:
         """Memory of at least so many bytes; raises ModelError for more than the machine has."""
-        if self.bytes.size < size:
+        if device is not HOST:
+            if self.bytes.size < size or not device.owns(self.bytes):
+                self.bytes = device.allocate(size)
+        elif self.bytes.size < size:
             whole = machine_bytes()
             problem = f"the network needs {size / (1 << 30):.1f} GiB for what it computes on the way"
             if whole is not None and size > whole:

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from nbcnn import kernels
 from nbcnn.binder import Binder, Buffer, Call
 from nbcnn.compilation import compile_ahead
-from nbcnn.errors import ModelError
+from nbcnn.devices import HOST, Device
+from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.filemap import fresh
 from nbcnn.graph import Graph, Node
 from nbcnn.kernels import entry_point
@@ -42,26 +42,31 @@ class Plan:
     arena_bytes: the planned peak of activations and scratch. held_bytes: packed weights and constants that this plan
     uses. masters: the weights that steps read or write, with their arrays. storages: all weights, with their orders.
     alone: whether the steps are so small that one thread makes them. calls: what may have to be compiled before the
-    first run. seen: `Parameter.changes` when the plan was last known to be current and refreshed.
+    first run. seen: `Parameter.changes` when the plan was last known to be current and refreshed. device: where the
+    arrays lie; graphs, ran: what it keeps of ranges of steps that it has run.
     """
 
     graph: Graph
     steps: list[Step]
     nodes: list[Node]
     prepared: list[Prepared]
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, Any]
     arena_bytes: int
     held_bytes: int
-    arena: np.ndarray = field(repr=False)
-    masters: list[tuple[Parameter, np.ndarray]] = field(repr=False)
+    arena: Any = field(repr=False)
+    masters: list[tuple[Parameter, Any]] = field(repr=False)
     storages: list[tuple[Parameter, Storage | None]] = field(repr=False)
     alone: bool = False
     calls: list[Call] = field(default_factory=list, repr=False)
     seen: int = -1
+    device: Device = HOST
+    graphs: dict[Any, Any] = field(default_factory=dict, repr=False)
+    ran: set[Any] = field(default_factory=set, repr=False)
 
     def compile(self) -> None:
         """Compile all kernels that are not compiled yet, in several processes; the first run does."""
-        compile_ahead(self.calls)
+        if self.device is HOST:
+            compile_ahead(self.calls)
         self.calls = []
 
     @cached_property
@@ -73,9 +78,17 @@ class Plan:
         """Whether the weights still are where, and in the order in which, this plan was bound to them."""
         return all(p.is_master(array) for p, array in self.masters) and all(p.storage == s for p, s in self.storages)
 
-    def array(self, name: str) -> np.ndarray:
+    def array(self, name: str) -> Any:
         """The memory of a graph input or output, in its physical shape."""
         return self.arrays[name].reshape(self.graph.values[name].physical)
+
+    def feed(self, name: str, array: Any) -> None:
+        """Overwrite a graph input with an array of its physical shape."""
+        self.device.write(self.array(name), array)
+
+    def fetch(self, name: str) -> np.ndarray:
+        """A copy of a graph input or output, in its physical shape."""
+        return self.device.read(self.array(name))
 
 
 def _reads(graph: Graph) -> dict[str, int]:
@@ -129,7 +142,7 @@ def build_plan(
     parameters: Mapping[str, Parameter],
     dtype: np.dtype,
     arena: Arena,
-    backend: str = "cpu",
+    device: Device = HOST,
     threads: int = 1,
     alone: bool = False,
 ) -> Plan:
@@ -138,10 +151,10 @@ def build_plan(
     graph: lowered; its `initializers` are constants, `parameters` the weights, both by value name. alone: bind the
     kernels' forms for one thread.
     """
-    binder = Binder(graph, threads, dtype, reads=_reads(graph))
+    binder = Binder(graph, threads, dtype, reads=_reads(graph), device=device)
     for name, array in graph.initializers.items():
         if name not in parameters:
-            flat = np.require(fresh(array), requirements=["C", "A", "W"]).reshape(-1)
+            flat = _flat(array, device)
             binder.buffers[name] = Buffer(name, flat.dtype, flat.size, "held", flat)
     for name, parameter in parameters.items():
         binder.buffers[name] = Buffer(name, parameter.dtype, parameter.stored_size, "held")
@@ -154,23 +167,23 @@ def build_plan(
         for call in late:
             if isinstance(call.kernel, str):
                 call.kernel += ":alone"
+    _check_offered(binder, device)
+    _put_constants(binder, device)
     edges = [binder.buffer(v.name) for v in (*graph.inputs, *graph.outputs)]
     prepared_calls = [(early[id(n)], binder.calls[slice(*ranges[id(n)])]) for n in graph.nodes if id(n) in early]
     read = {id(b) for c in late for b in c.buffers()} | {id(b) for b in edges}
     weights = {id(binder.buffers[name]): parameter for name, parameter in parameters.items()}
     masters = _masters(binder, parameters, read)
-
-    def load(name: str | Callable[..., None]) -> Callable[..., None]:
-        return kernels.load(backend, name)
-
-    prepared = prepare(prepared_calls, weights, read, load, arena.prepared)
+    prepared = prepare(prepared_calls, weights, read, device, arena.prepared)
     steps = [[b for b in c.buffers() if b.array is None] for c in late]
     offsets, peak = place(steps, {id(b): b for b in edges if b.array is None}.values())
     try:
-        memory = arena.reserve(peak)
-    except (MemoryError, OSError, OverflowError, ValueError) as error:
-        needed = f"{peak / 2**30:.3g} GiB of memory for its activations"
-        raise ModelError(f"the network needs {needed}, more than there is: use smaller batches or pictures") from error
+        memory = arena.reserve(peak, device)
+    except Exception as error:
+        needed = device.memory_error(peak, error)
+        if needed is None:
+            raise
+        raise ModelError(f"the network needs {needed}: {_smaller(graph, peak, device)}") from error
 
     def resolve(argument: Any) -> Any:
         if not isinstance(argument, Buffer):
@@ -180,7 +193,7 @@ def build_plan(
             argument.array = memory[start : start + argument.nbytes].view(argument.dtype)
         return argument.array
 
-    bound = [(load(c.kernel), tuple(resolve(a) for a in c.args)) for c in late]
+    bound = [(device.load(c.kernel), tuple(resolve(a) for a in c.args)) for c in late]
     arrays = {v.name: resolve(binder.buffer(v.name)) for v in (*graph.inputs, *graph.outputs)}
     for name, parameter in parameters.items():
         graph.initializers.pop(name, None)  # it may be a copy, of another type than the file's
@@ -188,7 +201,42 @@ def build_plan(
     storages = [(p, p.storage) for p in parameters.values()]
     held_bytes = sum(a.nbytes for p in prepared for a in p.lasting) + sum(b.nbytes for b in binder.held.values())
     nodes = [c.node for c in late]
-    return Plan(graph, bound, nodes, prepared, arrays, peak, held_bytes, memory, masters, storages, alone, binder.calls)
+    return Plan(
+        graph, bound, nodes, prepared, arrays, peak, held_bytes, memory, masters, storages, alone, binder.calls,
+        device=device,
+    )  # fmt: skip
+
+
+def _flat(array: Any, device: Device) -> Any:
+    """A constant as the kernels take it: flat and in one piece."""
+    if device is not HOST and device.owns(array):
+        return array
+    return np.require(fresh(array), requirements=["C", "A", "W"]).reshape(-1)
+
+
+def _put_constants(binder: Binder, device: Device) -> None:
+    """Move the arrays that hold constants to the device."""
+    for buffer in (*binder.held.values(), *binder.buffers.values()):
+        if buffer.array is not None and buffer.content is None:
+            buffer.content, buffer.array = buffer.array, device.put(buffer.array)
+
+
+def _check_offered(binder: Binder, device: Device) -> None:
+    """Raise UnsupportedError, naming all nodes, where the device lacks a kernel and may not ask the processor."""
+    if device is HOST or device.allow_fallback:
+        return
+    lacking = {c.node.label: c for c in binder.calls if not device.offers(c.kernel)}
+    if lacking:
+        whom = ", ".join(f"{label} ({call.node.op})" for label, call in lacking.items())
+        advice = "allow_fallback=True (--allow-fallback) runs them on the processor"
+        raise UnsupportedError(f"device {device.name!r} has no kernels for {whom}; {advice}")
+
+
+def _smaller(graph: Graph, peak: int, device: Device) -> str:
+    """What to do about too large a network: the batch that would fit, where that can be told."""
+    free, batch = device.free_bytes(), graph.inputs[0].dims[0] if graph.inputs and graph.inputs[0].dims else 0
+    fits = 0 if free is None else free * batch // max(peak, 1)
+    return f"a batch of {fits} would fit" if 0 < fits < batch else "use smaller batches or pictures"
 
 
 def _masters(

@@ -11,10 +11,8 @@ from collections.abc import Callable, Container, Mapping, MutableMapping, Sequen
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from nbcnn.binder import Buffer, Call
-from nbcnn.memory import aligned_bytes
+from nbcnn.devices import HOST, Device
 from nbcnn.parameter import Parameter
 from nbcnn.placement import place
 
@@ -35,9 +33,10 @@ class Prepared:
     sources: list[Parameter]
     calls: list[tuple[Kernel, Call]]
     weights: dict[int, Parameter]
-    lasting: list[np.ndarray]
+    lasting: list[Any]
     temporary: dict[int, int]
     size: int
+    device: Device = HOST
     versions: tuple[int, ...] | None = None
 
     def refresh(self) -> None:
@@ -45,19 +44,20 @@ class Prepared:
         versions = tuple(p.version for p in self.sources)
         if versions == self.versions:
             return
-        memory = aligned_bytes(self.size)
+        memory = self.device.allocate(self.size)
         for kernel, call in self.calls:
             kernel(*(self._resolve(a, memory) for a in call.args))
+        self.device.synchronize()  # what the calls handed to each other goes back now
         self.versions = versions
         for parameter in self.weights.values():
             parameter.release()
 
     def steps(self) -> list[tuple[Kernel, tuple[Any, ...]]]:
         """The calls with their arrays, for a test that runs them by hand."""
-        memory = aligned_bytes(self.size)
+        memory = self.device.allocate(self.size)
         return [(kernel, tuple(self._resolve(a, memory) for a in call.args)) for kernel, call in self.calls]
 
-    def _resolve(self, argument: Any, memory: np.ndarray) -> Any:
+    def _resolve(self, argument: Any, memory: Any) -> Any:
         if not isinstance(argument, Buffer):
             return argument
         if id(argument) in self.weights:
@@ -72,7 +72,7 @@ def prepare(
     nodes: Sequence[tuple[set[str], list[Call]]],
     weights: Mapping[int, Parameter],
     read: Container[int],
-    load: Callable[[str | Kernel], Kernel],
+    device: Device,
     shared: MutableMapping[Any, Prepared],
 ) -> list[Prepared]:
     """One Prepared for each set of nodes that hand buffers to each other, so that their order is kept.
@@ -88,12 +88,12 @@ def prepare(
         key = _description(calls, weights, {id(b) for b in outputs})
         known = shared.get(key)
         if known is None:
-            known = shared[key] = _prepared(sources, calls, weights, outputs, load)
+            known = shared[key] = _prepared(sources, calls, weights, outputs, device)
             made.append((known, outputs))
         else:
             again.append((known, outputs))
         found.append(known)
-    _give_memory(made)
+    _give_memory(made, device)
     for known, outputs in again:  # only now: one plan may do the same twice, and has no memory for it before
         for buffer, array in zip(outputs, known.lasting, strict=True):
             buffer.array = array
@@ -122,7 +122,7 @@ def _prepared(
     calls: list[Call],
     weights: Mapping[int, Parameter],
     outputs: list[Buffer],
-    load: Callable[[str | Kernel], Kernel],
+    device: Device,
 ) -> Prepared:
     """The calls, bound but for the arrays that last."""
     lasting = {id(b) for b in outputs}
@@ -132,7 +132,8 @@ def _prepared(
     ]
     offsets, size = place(passing, ())
     used = {id(b): weights[id(b)] for c in calls for b in c.buffers() if id(b) in weights}
-    return Prepared([known[s] for s in sorted(sources)], [(load(c.kernel), c) for c in calls], used, [], offsets, size)
+    bound = [(device.load(c.kernel), c) for c in calls]
+    return Prepared([known[s] for s in sorted(sources)], bound, used, [], offsets, size, device)
 
 
 def _description(calls: list[Call], weights: Mapping[int, Parameter], lasting: Container[int]) -> tuple[Any, ...]:
@@ -145,18 +146,18 @@ def _description(calls: list[Call], weights: Mapping[int, Parameter], lasting: C
         if id(argument) in weights:
             parameter = weights[id(argument)]
             return parameter, parameter.storage
-        if argument.kind == "held" and argument.array is not None:
-            return argument.dtype.str, argument.array.tobytes()
+        if argument.kind == "held" and argument.content is not None:
+            return argument.dtype.str, argument.content.tobytes()
         number = numbers.setdefault(id(argument), len(numbers))
         return number, argument.dtype.str, argument.size, id(argument) in lasting
 
     return tuple((call.kernel, *map(said, call.args)) for call in calls)
 
 
-def _give_memory(made: Sequence[tuple[Prepared, list[Buffer]]]) -> None:
+def _give_memory(made: Sequence[tuple[Prepared, list[Buffer]]], device: Device) -> None:
     """Give the buffers that last their arrays, all in one block."""
     offsets, size = place([], [b for _, outputs in made for b in outputs])
-    memory = aligned_bytes(size)
+    memory = device.allocate(size)
     for prepared, outputs in made:
         for buffer in outputs:
             start = offsets[id(buffer)]

@@ -25,7 +25,7 @@ class Repeat:
     ) -> None:
         from nbcnn.executor import execute
 
-        self._plan, self._changes = plan, changes
+        self._plan, self._changes, self._device = plan, changes, plan.device
         self._execute: Callable[[Plan], None] = execute
         known = {v.name for v in plan.graph.inputs}
         self._inputs = [
@@ -48,6 +48,6 @@ class Repeat:
         """The outputs for inputs that fit, in arrays that are the caller's."""
         for name, _, _, place in self._inputs:
             if place is not None:
-                place[...] = feeds[name]
+                self._device.write(place, feeds[name])
         self._execute(self._plan)
-        return [array.astype(dtype) for array, dtype in self._outputs]
+        return [self._device.read(array).astype(dtype, copy=False) for array, dtype in self._outputs]

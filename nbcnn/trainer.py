@@ -95,9 +95,11 @@ class Trainer:
             self.trained = trainable(model.graph, train, freeze)
         if not self.trained:
             raise InputError("nothing is left to train: every weight is frozen")
-        self._states: dict[str, np.ndarray] = {RANDOM: np.array([seed, 0], np.int64)}
+        self._device = model.device
+        self._seed = seed
+        self._states: dict[str, Any] = {RANDOM: self._device.put(np.array([seed, 0], np.int64))}
         for name in ("weights", "others"):
-            self._states[f"nbcnn.hyper.{name}"] = self.optimizer.hyper(1, l1, l2)
+            self._states[f"nbcnn.hyper.{name}"] = self._device.put(self.optimizer.hyper(1, l1, l2))
         self._steps: OrderedDict[Any, _Step] = OrderedDict()
 
     # --- one step
@@ -147,10 +149,10 @@ class Trainer:
             step = self._bound(feeds, target)
             for name, array in (*feeds.items(), (TARGET, target)):
                 if name in step.plan.arrays:
-                    step.plan.array(name)[...] = array
+                    step.plan.feed(name, array)
             self._set_hyper()
             execute(step.plan, 0, step.split)
-            return step, float(step.plan.arrays[LOSS][0])
+            return step, float(step.plan.fetch(LOSS)[0])
 
     def _target(self, t: Any) -> np.ndarray:
         try:
@@ -171,8 +173,8 @@ class Trainer:
         number = self.steps_done + 1
         scale = self.schedule(number) if self.schedule else 1.0
         for name, (l1, l2) in (("weights", self.penalties), ("others", (0.0, 0.0))):
-            self._states[f"nbcnn.hyper.{name}"][:] = self.optimizer.hyper(number, l1, l2, scale)
-        self._states[RANDOM][1] = self.steps_done
+            self._device.write(self._states[f"nbcnn.hyper.{name}"], self.optimizer.hyper(number, l1, l2, scale))
+        self._device.write(self._states[RANDOM], np.array([self._seed, self.steps_done], np.int64))
 
     def _bound(self, feeds: dict[str, np.ndarray], target: np.ndarray) -> _Step:
         from nbcnn.training_graph import TARGET
@@ -207,6 +209,7 @@ class Trainer:
             states=self._states,
             dtype=model.dtype,
             choose=model.chooser(),
+            device=self._device,
         )
         plan = model.build(graph)
         split = 1 + max(i for i, node in enumerate(plan.nodes) if LOSS in node.outputs)
@@ -301,7 +304,7 @@ class Trainer:
         """The loss of a step shows what the step before it did to the weights; of the last one, this shows it."""
         after = f"after step {self.steps_done} with learning rate {self.lr:g}: lower the learning rate"
         for name in self._changed:
-            if not np.isfinite(self.model.parameters[name].data).all():
+            if not np.isfinite(self._device.read(self.model.parameters[name].data)).all():
                 raise TrainingError(f"{name!r} holds values that are not finite {after}")
         loss = self._forward(x, t)[1]
         if not np.isfinite(loss):
@@ -330,7 +333,7 @@ class Trainer:
         """What steps change: weights, running statistics, the optimizer's states."""
         names = getattr(self, "_changed", self.model.parameters)  # before the first step: whatever it may change
         weights = {name: self.model.parameters[name].value for name in names}
-        return _Kept(weights, {name: array.copy() for name, array in self._states.items()}, self.steps_done)
+        return _Kept(weights, {name: self._device.read(array) for name, array in self._states.items()}, self.steps_done)
 
     def _restore(self, kept: _Kept) -> None:
         with self.model.lock:
@@ -338,7 +341,7 @@ class Trainer:
                 if name in self._changed:
                     self.model.parameters[name].value = value
             for name, array in self._states.items():
-                array[...] = kept.states.get(name, 0)
+                self._device.write(array, kept.states.get(name, 0))
             self.steps_done = kept.steps_done
 
 

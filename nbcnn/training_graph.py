@@ -8,10 +8,12 @@ before anything is changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from nbcnn.autodiff import differentiate
+from nbcnn.devices import HOST, Device
 from nbcnn.errors import ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.lower import Feeds, lower_for_training
@@ -67,9 +69,10 @@ def step_graph(
     freeze: Sequence[str],
     parameters: dict[str, Parameter],
     optimizer: Optimizer,
-    states: dict[str, np.ndarray],
+    states: dict[str, Any],
     dtype: np.dtype,
     choose: Choose = direct,
+    device: Device = HOST,
 ) -> Graph:
     """Build it for inputs and targets of these shapes; its one output is the loss, LOSS.
 
@@ -79,7 +82,7 @@ def step_graph(
     def frozen(node: Node) -> bool:
         return is_frozen(node, freeze, source.initializers)
 
-    graph = lower_for_training(source, feeds, dtype, [logits], Mode(True, frozen), trained)
+    graph = lower_for_training(source, feeds, dtype, [logits], Mode(True, frozen), trained, device.backend)
     effects = [n for n in graph.nodes if n.attrs.get("effect")]
     graph.nodes = [n for n in graph.nodes if not n.attrs.get("effect")]
     _add_loss(graph, target, loss)
@@ -96,12 +99,13 @@ def step_graph(
     graph.prune()
     fuse_epilogues(graph)
     # Only now: fusing moves nodes, and some of them read weights, which must not have been updated by then.
-    _add_updates(graph, gradients, parameters, optimizer, states)
+    _add_updates(graph, gradients, parameters, optimizer, states, device)
     graph.outputs = [graph.values[LOSS]]
     choose_algorithms(graph, choose)
     if choose is not direct:
         multiply_less(graph)
-    read_pictures_as_given(graph)
+    if device is HOST:
+        read_pictures_as_given(graph)
     pack_weights(graph, parameters)
     if RANDOM in graph.initializers:
         graph.initializers[RANDOM] = states[RANDOM]
@@ -145,7 +149,8 @@ def _add_updates(
     gradients: dict[str, str],
     parameters: dict[str, Parameter],
     optimizer: Optimizer,
-    states: dict[str, np.ndarray],
+    states: dict[str, Any],
+    device: Device,
 ) -> None:
     """Insert each weight's update after the last node that reads the weight or its gradient."""
     last: dict[str, int] = {}
@@ -159,7 +164,8 @@ def _add_updates(
         names = []
         for state in optimizer.states:
             key = f"{name}.{state}"
-            states.setdefault(key, np.zeros(parameter.data.size, parameter.dtype))
+            if key not in states:
+                states[key] = device.put(np.zeros(parameter.data.size, parameter.dtype))
             graph.values[key] = Value(key, parameter.dtype, states[key].shape, "packed")
             graph.initializers[key] = states[key]
             names.append(key)

@@ -7,6 +7,7 @@ how the Trainer lowers it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from nbcnn import executor
 from nbcnn.autodiff import differentiate
+from nbcnn.devices import Device, find_device
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.lower import lower_for_inference, lower_for_training
 from nbcnn.parameter import Parameter
@@ -25,6 +27,8 @@ from nbcnn.placement import Arena
 from nbcnn.plan import Plan, build_plan
 
 THREADS = 2
+DEVICE = os.environ.get("NBCNN_TEST_DEVICE", "cpu")
+"""Where cases run that do not say so."""
 
 
 class Forced:
@@ -41,7 +45,7 @@ class Forced:
 @dataclass
 class Case:
     """op: the operator. inputs: arrays, None for one left out. outputs: how many. opset: of the file that is
-    simulated. choose: picks the algorithm of convolutions.
+    simulated. choose: picks the algorithm of convolutions. device: where it runs, a GPU in full precision.
     """
 
     op: str
@@ -52,6 +56,7 @@ class Case:
     opset: int = 17
     dtype: Any = np.float32
     choose: Choose = direct
+    device: str = DEVICE
 
     def graph(self) -> Graph:
         names = [f"i{k}" if a is not None else "" for k, a in enumerate(self.inputs)]
@@ -72,22 +77,25 @@ class Case:
     def parameters(self) -> dict[str, Parameter]:
         dtype = np.dtype(self.dtype)
         return {
-            f"i{k}": Parameter(f"i{k}", a, dtype)
+            f"i{k}": Parameter(f"i{k}", a, dtype, self.where())
             for k, a in enumerate(self.inputs)
             if a is not None and k in self.weights and a.dtype.kind == "f"
         }
 
+    def where(self) -> Device:
+        return find_device(self.device, precision="fp32")
+
     def _plan(self, graph: Graph, feeds: dict[str, np.ndarray], parameters: dict[str, Parameter]) -> Plan:
-        plan = build_plan(graph, parameters, np.dtype(self.dtype), Arena(), threads=THREADS)
+        plan = build_plan(graph, parameters, np.dtype(self.dtype), Arena(), self.where(), threads=THREADS)
         self.fed = feeds
         return plan
 
     def execute(self, plan: Plan) -> list[np.ndarray]:
         """Run a plan of this case on its inputs; the outputs, in memory order."""
         for value in plan.graph.inputs:
-            plan.array(value.name)[...] = self.fed[value.name]
+            plan.feed(value.name, self.fed[value.name])
         executor.execute(plan)
-        return [plan.array(v.name).copy() for v in plan.graph.outputs]
+        return [plan.fetch(v.name) for v in plan.graph.outputs]
 
     def _shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         return {k: (a.shape, a.dtype) for k, a in self.feeds().items()}
@@ -99,7 +107,14 @@ class Case:
     def plan(self) -> Plan:
         """The plan of run."""
         parameters = self.parameters()
-        graph = lower_for_inference(self.graph(), self._shapes(), parameters, np.dtype(self.dtype), choose=self.choose)
+        graph = lower_for_inference(
+            self.graph(),
+            self._shapes(),
+            parameters,
+            np.dtype(self.dtype),
+            choose=self.choose,
+            backend=self.where().backend,
+        )
         return self._plan(graph, self.feeds(), parameters)
 
     def run_training(
@@ -114,7 +129,8 @@ class Case:
     def training_plan(self, dys: list[np.ndarray], wanted: tuple[int, ...] = (0,)) -> Plan:
         """The plan of run_training, with its inputs filled in."""
         source, parameters, dtype = self.graph(), self.parameters(), np.dtype(self.dtype)
-        graph = lower_for_training(source, self._shapes(), dtype, source.output_names(), Mode(train=True))
+        names, backend = source.output_names(), self.where().backend
+        graph = lower_for_training(source, self._shapes(), dtype, names, Mode(train=True), backend=backend)
         results = list(graph.outputs)
         seeds, feeds = {}, self.feeds()
         for k, (value, dy) in enumerate(zip(results, dys, strict=False)):
@@ -129,7 +145,7 @@ class Case:
         pack_weights(graph, parameters)
         plan = self._plan(graph, feeds, parameters)
         for value in graph.inputs:
-            plan.array(value.name)[...] = feeds[value.name]
+            plan.feed(value.name, feeds[value.name])
         return plan
 
 

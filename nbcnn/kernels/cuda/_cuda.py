@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import SimpleNamespace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,9 @@ from llvmlite import ir  # noqa: E402 (the target is chosen by then)
 from numba import cuda, types  # noqa: E402
 
 if SIMULATED:
-    intrinsic = None  # code that is not Python: there is none in the simulator
+    intrinsic: Any = None  # code that is not Python: there is none in the simulator
 else:
-    from numba.cuda.extending import intrinsic
+    from numba.cuda.extending import intrinsic  # type: ignore[no-redef]
 if TARGET == "ptx":
     # A device function asks the machine's GPU for its compute capability when it is first called, and does not use it.
     from numba.cuda import dispatcher
@@ -52,6 +53,7 @@ __all__ = [
     "kernel",
     "launch",
     "spread",
+    "stream",
     "types",
 ]
 
@@ -66,6 +68,12 @@ WAVES = 2 if SIMULATED else 2048
 
 COMPILED: dict[tuple[str, str, tuple[int, int]], str] = {}
 """What target "ptx" has compiled: module and name of a kernel, its signature, compute capability -> PTX."""
+
+
+@cache
+def stream() -> Any:
+    """The stream that everything is started in: one that a CUDA graph can capture, as the default stream is not."""
+    return cuda.stream()
 
 
 class Kernel:
@@ -104,7 +112,7 @@ def launch(code: Kernel, blocks: int | tuple[int, ...], threads: int | tuple[int
     if TARGET == "ptx":
         _compile(code, args)
         return
-    code.code[blocks, threads](*args)
+    code.code[blocks, threads, stream()](*args)
 
 
 def spread(code: Kernel, count: int, *args: Any) -> None:

@@ -1,0 +1,161 @@
+"""The GPU's memory, its one stream, and CUDA graphs, for the engine. Targets: see _cuda.py.
+
+All work goes into one stream, so that it runs in the order in which it was started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from nbcnn.kernels.cuda._cuda import SIMULATED, TARGET, cuda, kernel, launch, stream
+
+__all__ = [
+    "GraphRun",
+    "allocate",
+    "capture",
+    "download",
+    "free_bytes",
+    "is_device_array",
+    "is_out_of_memory",
+    "overwrite",
+    "problem",
+    "synchronize",
+    "upload",
+]
+
+NO_MEMORY = 2
+"""CUDA_ERROR_OUT_OF_MEMORY."""
+OLD_DRIVER = (35, 222, 803)
+"""CUDA_ERROR_INSUFFICIENT_DRIVER (the runtime's number), _UNSUPPORTED_PTX_VERSION, _SYSTEM_DRIVER_MISMATCH."""
+
+
+@kernel
+def _one(y):
+    y[0] = 1
+
+
+@cache
+def problem() -> str | None:
+    """Why kernels cannot be run here, and what to do; None where they can. A kernel is run to know."""
+    if TARGET != "gpu":
+        return None
+    if not cuda.is_available():
+        return f"there is no GPU that CUDA can use here ({_first_line(cuda.cuda_error()) or 'no driver'})"
+    try:
+        y = upload(np.zeros(1, np.int32))
+        launch(_one, 1, 1, y)
+        synchronize()
+        return None if download(y)[0] == 1 else "a test kernel ran on the GPU and wrote nothing"
+    except Exception as error:
+        if getattr(error, "code", None) in OLD_DRIVER or "unsupported toolchain" in str(error):
+            return (
+                "the GPU's driver is older than the CUDA that kernels are compiled with: install nbcnn[cuda12] in "
+                "place of nbcnn[cuda13], or a newer driver"
+            )
+        return f"a test kernel does not run on the GPU: {_first_line(error)}"
+
+
+def _first_line(error: object) -> str:
+    return "" if error is None else str(error).strip().partition("\n")[0]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the GPU has no such memory."""
+    return getattr(error, "code", None) == NO_MEMORY or isinstance(error, MemoryError)
+
+
+def allocate(size: int) -> Any:
+    """So many bytes, flat and uninitialized; they start at a multiple of 256."""
+    return np.empty(size, np.uint8) if TARGET == "ptx" else cuda.device_array(max(size, 1), np.uint8)[:size]
+
+
+def upload(array: np.ndarray) -> Any:
+    """The array, flat or not, in the GPU's memory."""
+    if TARGET == "ptx":
+        return array.copy()
+    return cuda.to_device(np.ascontiguousarray(array), stream=stream())
+
+
+def overwrite(memory: Any, values: Any) -> None:
+    """memory[...] = values, an array of the host or of the GPU of the same number of elements, or a number."""
+    if TARGET == "ptx":
+        memory.reshape(-1)[...] = np.asarray(values, memory.dtype).reshape(-1)
+        return
+    if not is_device_array(values):
+        values = np.ascontiguousarray(np.broadcast_to(np.asarray(values, memory.dtype), memory.shape))
+    if memory.size:
+        memory.reshape(-1).copy_to_device(values.reshape(-1), stream=stream())
+
+
+def download(memory: Any) -> np.ndarray:
+    """A copy in the host's memory, once everything that was started is done."""
+    if TARGET == "ptx":
+        return memory.copy()
+    if not memory.size:
+        return np.empty(memory.shape, memory.dtype)
+    array = memory.copy_to_host(stream=stream())
+    synchronize()
+    return np.array(array, copy=SIMULATED)
+
+
+def is_device_array(array: Any) -> bool:
+    """Whether this lies in a GPU's memory (or says so through __cuda_array_interface__)."""
+    if SIMULATED:
+        return bool(cuda.cudadrv.devicearray.is_cuda_ndarray(array))
+    return hasattr(array, "__cuda_array_interface__")
+
+
+def synchronize() -> None:
+    """Wait for everything that was started."""
+    if TARGET == "gpu":
+        stream().synchronize()
+
+
+def free_bytes() -> int | None:
+    """Memory of the GPU that is not taken, None where that is not known."""
+    return int(cuda.current_context().get_memory_info().free) if TARGET == "gpu" else None
+
+
+class GraphRun:
+    """A captured sequence of launches, which costs the host one call."""
+
+    def __init__(self, graph: Any, target: Any) -> None:
+        self._graph, self._stream = graph, target
+
+    def __call__(self) -> None:
+        self._graph.launch(self._stream)
+
+
+def capture(work: Callable[[], None]) -> GraphRun | None:
+    """What `work` launches, as a CUDA graph; nothing runs. None where there is no GPU to capture for.
+
+    Everything that is launched must have been compiled and run before.
+    """
+    if TARGET != "gpu":
+        return None
+    core = _core()
+    target = core.Stream.from_handle(int(stream()))
+    with cuda.defer_cleanup():  # memory is not given back in the middle of a capture
+        builder = target.create_graph_builder()
+        builder.begin_building("thread_local")
+        try:
+            work()
+        finally:
+            builder.end_building()
+        return GraphRun(builder.complete(), target)
+
+
+@cache
+def _core() -> Any:
+    """The package cuda.core, wherever this version of it is."""
+    with suppress(ImportError):
+        core = import_module("cuda.core")
+        if hasattr(core, "Stream"):
+            return core
+    return import_module("cuda.core.experimental")
