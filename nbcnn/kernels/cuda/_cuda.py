@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from types import SimpleNamespace
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numba.core import config
+
+ARCHITECTURES = ((8, 0), (9, 0))
+"""Compute capabilities that target "ptx" compiles for."""
 
 TARGET = os.environ.get("NBCNN_CUDA", "gpu")
 SIMULATED = TARGET == "simulator"
@@ -56,9 +59,6 @@ __all__ = [
     "stream",
     "types",
 ]
-
-ARCHITECTURES = ((8, 0), (9, 0))
-"""Compute capabilities that target "ptx" compiles for."""
 
 BLOCK = 32 if SIMULATED else 256
 """Threads of a block, where a kernel has no reason for another number (a power of two)."""
