@@ -72,11 +72,14 @@ def validate(
     seed: int = 0,
     exact: bool = False,
     autotune: bool = False,
+    device: str | Device = "cpu",
+    precision: str = "tf32",
+    allow_fallback: bool = False,
 ) -> Report:
     """Run a network here and in onnxruntime on the same inputs, and compare every output.
 
     inputs: arrays by name; None makes random ones from the network's input shapes, with `dims` for symbolic dimensions.
-    exact, autotune: as in `load`, which they are for.
+    exact, autotune, device, precision, allow_fallback: as in `load`, which they are for.
     The report's `ok` says whether all outputs agree; printed, it shows the largest absolute and relative differences.
     """
     from nbcnn import onnx_io
@@ -84,9 +87,11 @@ def validate(
     if isinstance(source, Model):
         model, proto = source, onnx_io.to_proto(source.trained_graph())
     else:
-        model, proto = load(source, exact=exact, autotune=autotune), source  # type: ignore[assignment]
+        where = find_device(device, precision=precision, allow_fallback=allow_fallback)
+        model, proto = load(source, exact=exact, autotune=autotune, device=where), source  # type: ignore[assignment]
 
     def run(names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         return model.run(names, feeds)
 
-    return onnx_io.validate(proto, inputs, run, dims=dims, seed=seed)
+    allowed = model.device.tolerance
+    return onnx_io.validate(proto, inputs, run, dims=dims, seed=seed, atol=allowed, rtol=allowed)

@@ -33,6 +33,8 @@ class Device:
     name = "cpu"
     backend = "cpu"
     allow_fallback = False
+    tolerance: float | None = None
+    """What a comparison with onnxruntime must allow for, absolute and relative; None for what the types do."""
 
     def allocate(self, size: int) -> Any:
         """So many bytes, flat and uninitialized."""

@@ -55,6 +55,7 @@ class Gpu(Device):
         from nbcnn.kernels.cuda import runtime
 
         self.precision, self.allow_fallback = precision, allow_fallback
+        self.tolerance = 1e-2 if precision == "tf32" else None
         self._runtime = runtime
         self._lock = threading.RLock()
 

@@ -8,11 +8,15 @@ from typing import Any
 
 import click
 
+from nbcnn.cli.engine import engine
 from nbcnn.cli.files import check_writable
 
 __all__ = ["OPTIONS", "run"]
 
-OPTIONS = ("out", "epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "seed", "patience")
+OPTIONS = (
+    *("out", "epochs", "batch_size", "lr", "optimizer", "momentum", "weight_decay", "seed", "patience"),
+    *("exact", "autotune", "device", "precision", "allow_fallback"),
+)
 """The options of `nbcnn train` that it heeds."""
 
 EPOCHS, BATCH, RATE = 15, 32, 0.02
@@ -41,7 +45,7 @@ def run(**options: Any) -> Any:
     click.echo("the first step compiles the kernels, once for this machine")
     # Pictures that `nbcnn infer` is given later are brought to the form that these arrays have.
     samples = Samples(train, test, Preprocessing(size=(8, 8), channels=1), [])
-    model = Model(graph_of("lenet", size=8, seed=options["seed"]))
+    model = Model(graph_of("lenet", size=8, seed=options["seed"]), **engine(options))
     settings = Settings(
         options["epochs"] or EPOCHS,
         options["batch_size"] or BATCH,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nbcnn.cli.console import table
+from nbcnn.cli.engine import engine, engine_options
 from nbcnn.cli.files import check_writable, save_arrays
 from nbcnn.cli.pictures import naming, picture_options, preprocessing, read_labels, remembered_labels
 from nbcnn.errors import InputError
@@ -35,16 +36,13 @@ BATCH = 16
 @click.option("--output", metavar="NAME", help="The output to show, where there are several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write all outputs to this .npz file.")
-@click.option("--exact", is_flag=True, help="Forbid algorithms that round otherwise than the direct sum of products.")
-@click.option("--autotune", is_flag=True, help="Choose algorithms of convolutions by timing them (once for a machine).")
+@engine_options
 @picture_options
 def command(
     model: Path,
     files: tuple[Path, ...],
     labels: Path | None,
     out: Path | None,
-    exact: bool,
-    autotune: bool,
     **options: Any,
 ) -> None:
     """Run MODEL on FILES: pictures, or arrays from .npy, .npz (by input name) and .pb files (in the order of the
@@ -57,7 +55,7 @@ def command(
 
     if out is not None:
         check_writable(out)
-    network = load(model, exact=exact, autotune=autotune)
+    network = load(model, **engine(options))
     with naming(model):
         names = read_labels(labels) if labels else remembered_labels(network.graph)
     given = [path.suffix.lower() in ARRAYS for path in files]

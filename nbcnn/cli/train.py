@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from nbcnn.cli.engine import engine, engine_options
 from nbcnn.cli.files import check_writable
 from nbcnn.cli.pictures import naming, picture_options
 
@@ -62,8 +63,7 @@ INTERRUPTED = 130
     metavar="N",
     help="Shift training pictures by up to N pixels at random.",
 )
-@click.option("--exact", is_flag=True, help="Forbid algorithms that round otherwise than the direct sum of products.")
-@click.option("--autotune", is_flag=True, help="Choose algorithms of convolutions by timing them (once for a machine).")
+@engine_options
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be decoded.")
 @click.option(
     "--seed",
@@ -72,10 +72,9 @@ INTERRUPTED = 130
     show_default=True,
     help="Of shuffling, dropout and new weights.",
 )
-@click.option("--device", type=click.Choice(["cpu"]), default="cpu", show_default=True)
 @picture_options
 @click.pass_context
-def command(ctx: click.Context, /, model: Path | None, data: str | None, device: str, **options: Any) -> None:
+def command(ctx: click.Context, /, model: Path | None, data: str | None, **options: Any) -> None:
     """Train or fine-tune MODEL, an ONNX file, and save it with the same graph and names.
 
     Without MODEL and --data: a demonstration that trains LeNet on handwritten digits.
@@ -108,7 +107,7 @@ def fine_tune(path: Path, data: str, **options: Any) -> Any:
     out = options["out"] or default_out(path)
     check_writable(out)
     optimizer = make_optimizer(*(options[name] for name in ("optimizer", "lr", "momentum", "weight_decay")))
-    chosen = {name: options[name] for name in ("exact", "autotune")}
+    chosen = engine(options)
     model = load(path, **chosen)
     if options["classes"] is not None:
         graph = new_head(model.graph, options["classes"], output=options["output"], seed=options["seed"])

@@ -161,7 +161,8 @@ def _compare(model: Model, data: Dataset, settings: Settings) -> None:
         return
     x, _ = data.batch(np.arange(count))
     try:
-        report = validate(settings.out, {source.name: x.astype(source.dtype or x.dtype, copy=False)})
+        feeds = {source.name: x.astype(source.dtype or x.dtype, copy=False)}
+        report = validate(settings.out, feeds, device=model.device)
     except ModelError as error:
         note(f"not compared with onnxruntime: {error}")
         return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from nbcnn.cli.console import table
 from nbcnn.cli.dims import Binding
+from nbcnn.cli.engine import engine, engine_options
 
 __all__ = ["command"]
 
@@ -25,17 +27,16 @@ __all__ = ["command"]
     help="A number for an open dimension, such as N=2; repeatable.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random numbers.")
-@click.option("--exact", is_flag=True, help="Forbid algorithms that round otherwise than the direct sum of products.")
-@click.option("--autotune", is_flag=True, help="Choose algorithms of convolutions by timing them (once for a machine).")
+@engine_options
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     model: Path,
     data: Path | None,
     dim: tuple[tuple[str, int], ...],
     seed: int,
-    exact: bool,
-    autotune: bool,
+    **options: Any,
 ) -> None:
     """Run MODEL here and in onnxruntime on the same inputs, and compare every output.
 
@@ -45,7 +46,7 @@ def command(
     from nbcnn.cli.arrays import load_npz
 
     inputs = load_npz(data) if data else None
-    report = validate(model, inputs, dims=dict(dim), seed=seed, exact=exact, autotune=autotune)
+    report = validate(model, inputs, dims=dict(dim), seed=seed, **engine(options))
     rows = [
         (
             output.name,

@@ -1,0 +1,54 @@
+"""The options that say how a network is computed, for all commands that run one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["engine", "engine_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+OPTIONS = (
+    click.option(
+        "--exact", is_flag=True, help="Forbid algorithms that round otherwise than the direct sum of products."
+    ),
+    click.option(
+        "--autotune", is_flag=True, help="Choose algorithms of convolutions by timing them (once for a machine)."
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda", "auto"]),
+        default="cpu",
+        show_default=True,
+        help="Where to compute; auto takes a GPU if one works.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["tf32", "fp32"]),
+        default="tf32",
+        show_default=True,
+        help="What a GPU multiplies float32 in: on tensor cores, which round the factors to 10 bits, or in full.",
+    ),
+    click.option("--allow-fallback", is_flag=True, help="Run what has no CUDA kernel on the processor."),
+)
+
+
+def engine_options(command: Command) -> Command:
+    """Give a command the options of `engine`."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def engine(options: dict[str, Any]) -> dict[str, Any]:
+    """Take those options out of a command's; returns arguments of `nbcnn.load`. Says which device "auto" chose."""
+    from nbcnn.devices import find_device
+
+    name = options.pop("device")
+    device = find_device(name, precision=options.pop("precision"), allow_fallback=options.pop("allow_fallback"))
+    if name == "auto":
+        click.echo(f"note: computing on {device.name}", err=True)
+    return {"exact": options.pop("exact"), "autotune": options.pop("autotune"), "device": device}
