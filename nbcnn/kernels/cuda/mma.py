@@ -1,0 +1,171 @@
+"""Tensor cores and asynchronous copies to shared memory: instructions that Numba does not know, as inline PTX.
+
+PTX ISA, "mma.sync.aligned.m16n8k8" (.tf32) and "cp.async"; from compute capability 8.0 on. A lane is g = lane / 4 and
+t = lane % 4. Of D (16, 8) += A (16, 8) B (8, 8) it holds
+
+- of A: (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4);
+- of B: (t, g), (t + 4, g);
+- of D: (g, 2 t), (g, 2 t + 1), (g + 8, 2 t), (g + 8, 2 t + 1).
+
+TF32 is float32 with 10 bits of mantissa; sums stay float32. The simulator gets the same functions from
+mma_simulated.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbcnn.kernels.cuda._cuda import SIMULATED, intrinsic, ir, types
+
+__all__ = ["commit", "copy_1", "copy_4", "multiply", "shared_floats", "tf32", "wait", "zeros"]
+
+FRAGMENT_A, FRAGMENT_B, FRAGMENT_D = 4, 2, 4
+"""Elements of A, B and D that a lane holds."""
+
+if SIMULATED:
+    from nbcnn.kernels.cuda.mma_simulated import commit, copy_1, copy_4, multiply, shared_floats, tf32, wait, zeros
+else:
+    WORD, FLOAT = ir.IntType(32), ir.FloatType()
+    SHARED = 3
+    """Number of the address space of shared memory."""
+
+    @intrinsic
+    def shared_floats(typingctx, count):
+        """An array of so many float32, a literal, in shared memory, on 16 bytes. A kernel may have one."""
+        if not hasattr(count, "literal_value"):
+            return None  # Numba asks again, with the literal
+        kind = types.Array(types.float32, 1, "C")
+
+        def codegen(context, builder, signature, args):
+            store = ir.ArrayType(FLOAT, count.literal_value)
+            name = builder.module.get_unique_name("nbcnn_shared")
+            place = ir.GlobalVariable(builder.module, store, name, SHARED)
+            place.align, place.initializer = 16, ir.Constant(store, ir.Undefined)
+            array = context.make_array(kind)(context, builder)
+            data = builder.addrspacecast(place, store.as_pointer())
+            size, itemsize = (context.get_constant(types.intp, v) for v in (count.literal_value, 4))
+            context.populate_array(
+                array,
+                data=builder.bitcast(data, array.data.type),
+                shape=[size],
+                strides=[itemsize],
+                itemsize=itemsize,
+                meminfo=None,
+            )
+            return array._getvalue()
+
+        return kind(count), codegen
+
+    @intrinsic
+    def zeros(typingctx, rows, columns):
+        """Sums of as many D's, one row after the other, as the two tuples have elements. (Tuples stand for numbers
+        that the compiler must know: only their lengths count.)
+        """
+        kind = types.UniTuple(types.float32, FRAGMENT_D * rows.count * columns.count)
+
+        def codegen(context, builder, signature, args):
+            return context.make_tuple(builder, kind, [FLOAT(0.0)] * kind.count)
+
+        return kind(rows, columns), codegen
+
+    @intrinsic
+    def tf32(typingctx, value):
+        """A float32 rounded to TF32, to the nearest, in the form that `multiply` takes."""
+
+        def codegen(context, builder, signature, args):
+            asm = ir.InlineAsm(ir.FunctionType(WORD, [FLOAT]), "cvt.rna.tf32.f32 $0, $1;", "=r,f")
+            return builder.call(asm, args)
+
+        return types.int32(types.float32), codegen
+
+    MULTIPLY = (
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$0,$1,$2,$3};"
+    )
+
+    @intrinsic
+    def multiply(typingctx, sums, a, b):
+        """sums[i, j] + a[i] b[j] for every i and j. sums: as `zeros` makes them; a: four elements for each row of D's,
+        b: two for each column, made by `tf32`. All lanes of a warp must come here together.
+        """
+        rows, columns = a.count // FRAGMENT_A, b.count // FRAGMENT_B
+
+        def codegen(context, builder, signature, args):
+            kind = ir.LiteralStructType([FLOAT] * FRAGMENT_D)
+            function = ir.FunctionType(kind, [WORD] * (FRAGMENT_A + FRAGMENT_B) + [FLOAT] * FRAGMENT_D)
+            asm = ir.InlineAsm(function, MULTIPLY, "=f,=f,=f,=f,r,r,r,r,r,r,0,1,2,3")
+            have, left, right = (
+                [builder.extract_value(v, i) for i in range(k.count)] for v, k in zip(args, (sums, a, b), strict=True)
+            )
+            found = []
+            for i in range(rows):
+                for j in range(columns):
+                    place = (i * columns + j) * FRAGMENT_D
+                    d = builder.call(
+                        asm,
+                        left[i * FRAGMENT_A : (i + 1) * FRAGMENT_A]
+                        + right[j * FRAGMENT_B : (j + 1) * FRAGMENT_B]
+                        + have[place : place + FRAGMENT_D],
+                    )
+                    found += [builder.extract_value(d, k) for k in range(FRAGMENT_D)]
+            return context.make_tuple(builder, sums, found)
+
+        return sums(sums, a, b), codegen
+
+    def _emit_copy(size: int, cache: str) -> Any:
+        """The code generator of a copy of `size` bytes."""
+        text = f"cp.async.{cache} [$0], [$1], {size}, $2;"
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            shared, at, source, start, inside = args
+            target = builder.gep(context.make_array(signature.args[0])(context, builder, shared).data, [at])
+            target = builder.addrspacecast(target, target.type.pointee.as_pointer(SHARED))
+            origin = builder.gep(context.make_array(signature.args[2])(context, builder, source).data, [start])
+            asm = ir.InlineAsm(
+                ir.FunctionType(ir.VoidType(), [WORD, ir.IntType(64), WORD]), text, "r,l,r,~{memory}", side_effect=True
+            )
+            count = builder.select(inside, WORD(size), WORD(0))
+            builder.call(asm, [builder.ptrtoint(target, WORD), builder.ptrtoint(origin, ir.IntType(64)), count])
+            return context.get_dummy_value()
+
+        return codegen
+
+    def _copy_type(shared: Any, source: Any) -> Any:
+        return types.void(shared, types.int64, source, types.int64, types.boolean)
+
+    @intrinsic
+    def copy_4(typingctx, shared, at, source, start, inside):
+        """Start to copy four neighbours of float32 from source[start] on to shared[at]; zeros if not `inside`, and then
+        nothing is read. Both places must be multiples of 16 bytes.
+        """
+        return _copy_type(shared, source), _emit_copy(16, "cg.shared.global.L2::128B")
+
+    @intrinsic
+    def copy_1(typingctx, shared, at, source, start, inside):
+        """As copy_4, for one float32."""
+        return _copy_type(shared, source), _emit_copy(4, "ca.shared.global")
+
+    @intrinsic
+    def commit(typingctx):
+        """Close a group: this thread's copies since the last one."""
+
+        def codegen(context, builder, signature, args):
+            asm = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "cp.async.commit_group;", "~{memory}", True)
+            builder.call(asm, [])
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @intrinsic
+    def wait(typingctx, groups):
+        """Wait until no more of this thread's groups are under way than the tuple `groups` has elements.
+
+        Other threads see what was copied after the next barrier.
+        """
+
+        def codegen(context, builder, signature, args):
+            text = f"cp.async.wait_group {groups.count};"
+            asm = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), text, "~{memory}", True)
+            builder.call(asm, [])
+            return context.get_dummy_value()
+
+        return types.void(groups), codegen

@@ -1,0 +1,121 @@
+"""What mma.py offers, for the simulator: the fragments of a warp are put together as the PTX ISA says, and multiplied.
+
+Copies happen as late as they may: when their group is waited for. Until then their target holds NaN, so that a kernel
+that reads too early, or starts a copy to what is still read, computes NaN. Only whole blocks may call `multiply`: it
+meets at the block's barrier, for want of one of the warp.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nbcnn.kernels.cuda._cuda import cuda, device
+
+__all__ = ["commit", "copy_1", "copy_4", "multiply", "shared_floats", "tf32", "wait", "zeros"]
+
+WARP = 32
+
+_fragments: dict[int, tuple[Any, Any]] = {}
+"""Thread -> its fragments of A and of B."""
+_products: dict[int, np.ndarray] = {}
+"""Warp -> the product of what its threads hold."""
+_copies: dict[int, list[list[tuple[Any, ...]]]] = {}
+"""Thread -> its groups of copies, the open one last."""
+
+
+@device
+def shared_floats(count):
+    return cuda.shared.array(count, np.float32)
+
+
+@device
+def zeros(rows, columns):
+    return (np.float32(0),) * (4 * len(rows) * len(columns))
+
+
+@device
+def tf32(value):
+    bits = np.float32(value).view(np.uint32)
+    finite = (bits & 0x7F800000) != 0x7F800000
+    return np.uint32((int(bits) + 0x1000) & 0xFFFFE000 if finite else int(bits)).view(np.float32)
+
+
+@device
+def multiply(sums, a, b):
+    thread = cuda.threadIdx.x
+    warp, lane = thread // WARP, thread % WARP
+    _fragments[thread] = (a, b)
+    cuda.syncthreads()
+    if lane == 0:
+        held = [_fragments[warp * WARP + k] for k in range(WARP)]
+        _products[warp] = _left(held, len(a) // 4) @ _right(held, len(b) // 2)
+    cuda.syncthreads()
+    return tuple(np.float32(s + d) for s, d in zip(sums, _held(_products[warp], lane), strict=True))
+
+
+def _left(held: list[tuple[Any, Any]], tiles: int) -> np.ndarray:
+    """The matrix (16 * tiles, 8) of the fragments of A."""
+    matrix = np.zeros((tiles, 16, 8))
+    for lane, (a, _) in enumerate(held):
+        for i in range(tiles):
+            for k, (row, column) in enumerate(((0, 0), (8, 0), (0, 4), (8, 4))):
+                matrix[i, lane // 4 + row, lane % 4 + column] = a[4 * i + k]
+    return matrix.reshape(-1, 8)
+
+
+def _right(held: list[tuple[Any, Any]], tiles: int) -> np.ndarray:
+    """The matrix (8, 8 * tiles) of the fragments of B."""
+    matrix = np.zeros((8, tiles, 8))
+    for lane, (_, b) in enumerate(held):
+        for j in range(tiles):
+            for k in range(2):
+                matrix[lane % 4 + 4 * k, j, lane // 4] = b[2 * j + k]
+    return matrix.reshape(8, -1)
+
+
+def _held(product: np.ndarray, lane: int) -> list[float]:
+    """What a lane holds of the product's tiles (16, 8), row by row."""
+    return [
+        product[i + lane // 4 + row, j + lane % 4 * 2 + column]
+        for i in range(0, product.shape[0], 16)
+        for j in range(0, product.shape[1], 8)
+        for row in (0, 8)
+        for column in (0, 1)
+    ]
+
+
+@device
+def copy_4(shared, at, source, start, inside):
+    _start_copy(cuda.threadIdx.x, shared, at, source, start, inside, 4)
+
+
+@device
+def copy_1(shared, at, source, start, inside):
+    _start_copy(cuda.threadIdx.x, shared, at, source, start, inside, 1)
+
+
+def _start_copy(thread: int, shared: Any, at: int, source: Any, start: int, inside: bool, count: int) -> None:
+    assert at % count == 0 and 0 <= at <= shared.size - count
+    assert not inside or (start % count == 0 and 0 <= start <= source.size - count)
+    _copies.setdefault(thread, [[]])[-1].append((shared, at, source, start, inside, count))
+    for k in range(count):
+        shared[at + k] = np.nan
+
+
+@device
+def commit():
+    _copies.setdefault(cuda.threadIdx.x, [[]]).append([])
+
+
+@device
+def wait(groups):
+    thread = cuda.threadIdx.x
+    closed = _copies[thread][:-1]
+    count = len(closed) - len(groups)
+    for group in closed[: max(count, 0)]:
+        for shared, at, source, start, inside, size in group:
+            for k in range(size):
+                shared[at + k] = source[start + k] if inside else 0
+    del _copies[thread][: max(count, 0)]
