@@ -223,14 +223,15 @@ def bind_steps(node: Node, b: Binder, steps: Sequence[Step], numbers: Buffer) ->
     """
     tensors = list(filter(None, node.inputs[:2]))
     program = list(steps)
-    if any(b.in_place(node.outputs[0], name) for name in tensors):
+    overwrites = any(b.in_place(node.outputs[0], name) for name in tensors)
+    if overwrites and b.backend == "cpu":
         # Through a slot: where a step's operand and result are one array, its loop is not vectorized.
         *_, (code, first, second, _) = program
         slot = max([opcodes.Y, *(step[3] for step in program)]) + 1
         program[-1:] = [(code, first, second, slot), (opcodes.COPY, slot, 0, opcodes.Y)]
     slots = max(step[3] for step in program) - opcodes.Y
     x, z = b.buffer(tensors[0]), b.buffer(tensors[-1])
-    tiles = b.scratch(b.threads * slots * opcodes.TILE) if slots else b.empty()
+    tiles = b.scratch((b.threads if b.backend == "cpu" else 1) * slots * opcodes.TILE) if slots else b.empty()
     b.call("elementwise", b.constant(np.array(program, np.int64)), numbers, x, z, b.buffer(node.outputs[0]), tiles)
 
 
@@ -319,6 +320,6 @@ def bind_grad(node: Node, b: Binder, code: int, first: float, second: float) -> 
     """Emit the backward call; dx takes over the memory of dy, or of what was kept, where nobody else reads it."""
     kept, dy = node.inputs
     in_place = b.in_place(node.outputs[0], dy) or b.in_place(node.outputs[0], kept)
-    tiles = b.scratch(b.threads * opcodes.TILE) if in_place else b.empty()
+    tiles = b.scratch(b.threads * opcodes.TILE) if in_place and b.backend == "cpu" else b.empty()
     arrays = (b.buffer(name) for name in (kept, dy, node.outputs[0]))
     b.call("elementwise_grad", code, *arrays, b.dtype.type(first), b.dtype.type(second), tiles)

@@ -48,6 +48,7 @@ __all__ = [
     "COMPILED",
     "SIMULATED",
     "TARGET",
+    "WAVES",
     "Kernel",
     "cuda",
     "device",
@@ -103,16 +104,19 @@ def device(function: Callable[..., Any]) -> Any:
     return cuda.jit(function, device=True)
 
 
-def launch(code: Kernel, blocks: int | tuple[int, ...], threads: int | tuple[int, ...], *args: Any) -> None:
+def launch(
+    code: Kernel, blocks: int | tuple[int, ...], threads: int | tuple[int, ...], *args: Any, shared: int = 0
+) -> None:
     """Start a kernel on a grid of blocks (none starts nothing). args: flat arrays, NumPy scalars (their type is the
-    element type), Python integers (64 bits) and tuples of those.
+    element type), Python integers (64 bits) and tuples of those. shared: bytes of what it takes as
+    `cuda.shared.array(0, ...)`.
     """
     if np.prod(blocks) == 0:
         return
     if TARGET == "ptx":
         _compile(code, args)
         return
-    code.code[blocks, threads, stream()](*args)
+    code.code[blocks, threads, stream(), shared](*args)
 
 
 def spread(code: Kernel, count: int, *args: Any) -> None:
