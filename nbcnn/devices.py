@@ -48,6 +48,10 @@ class Device:
         """Whether this is memory of the device, and not an array that has to be put there."""
         return True
 
+    def adopt(self, given: Any) -> Any:
+        """An array of another library that lies in this device's memory, as one that `write` takes; None for others."""
+        return None
+
     def write(self, memory: Any, values: Any) -> None:
         """Overwrite memory (of any shape) with values of the same shape, or with one number."""
         memory[...] = values

@@ -71,6 +71,9 @@ class Gpu(Device):
     def owns(self, array: Any) -> bool:
         return self._runtime.is_device_array(array)
 
+    def adopt(self, given: Any) -> Any:
+        return self._runtime.adopt(given)
+
     def write(self, memory: Any, values: Any) -> None:
         self._runtime.overwrite(memory, values)
 

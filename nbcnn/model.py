@@ -184,7 +184,7 @@ class Model:
         missing = [name for name in declared if name not in feeds]
         if missing:
             raise InputError(f"input {missing[0]!r} is not fed; this network takes {list(declared)}")
-        return {name: _checked(declared[name], feeds[name]) for name in declared}
+        return {name: _checked(declared[name], feeds[name], self.device, self.dtype) for name in declared}
 
     @staticmethod
     def _key(wanted: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> Any:
@@ -331,6 +331,16 @@ class Model:
         return graph
 
 
+def _on_host(value: Value, given: Any) -> np.ndarray:
+    """What was fed, as an array of the host's memory."""
+    if not isinstance(given, np.ndarray) and hasattr(given, "__cuda_array_interface__"):
+        raise InputError(f"input {value.name!r} lies in a GPU's memory: load the network with device='cuda'")
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise InputError(f"input {value.name!r} is not an array: its rows differ in length") from None
+
+
 def _is_text(value: Value, arrays: Mapping[str, np.ndarray]) -> bool:
     return value.name in arrays and arrays[value.name].dtype.kind in "OSU"
 
@@ -339,12 +349,17 @@ def _port(value: Value) -> Port:
     return Port(value.name, "?" if value.dtype is None else value.dtype.name, value.shape)
 
 
-def _checked(value: Value, given: Any) -> np.ndarray:
-    """The array that was fed, if it fits what the network declares; the first dimension, the batch, is free."""
-    try:
-        array = np.asarray(given)
-    except ValueError:
-        raise InputError(f"input {value.name!r} is not an array: its rows differ in length") from None
+def _checked(value: Value, given: Any, device: Device, dtype: np.dtype) -> Any:
+    """The array that was fed, if it fits what the network declares; the first dimension, the batch, is free. One that
+    lies in the memory of the device that the model is on stays there.
+    """
+    array = device.adopt(given)
+    if array is not None:
+        wanted = dtype if value.dtype is None or is_float(value.dtype) else value.dtype
+        if array.dtype != wanted or not array.is_c_contiguous():
+            raise InputError(f"input {value.name!r} on the GPU must be {wanted} and contiguous, not {array.dtype}")
+    else:
+        array = _on_host(value, given)
     if array.dtype.kind in "OSUT" and (value.dtype is None or not value.dtype.hasobject):
         raise InputError(f"input {value.name!r} is not an array of numbers")
     if value.dtype is not None and array.dtype != value.dtype and not (is_float(array.dtype) and is_float(value.dtype)):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from nbcnn.kernels.cuda._cuda import SIMULATED, TARGET, cuda, kernel, launch, st
 
 __all__ = [
     "GraphRun",
+    "adopt",
     "allocate",
     "capture",
     "download",
@@ -29,6 +31,8 @@ __all__ = [
     "upload",
 ]
 
+CUDA_DEVICE = 2
+"""kDLCUDA, DLPack's number of the kind of device."""
 NO_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY."""
 OLD_DRIVER = (35, 222, 803)
@@ -111,6 +115,33 @@ def is_device_array(array: Any) -> bool:
     return hasattr(array, "__cuda_array_interface__")
 
 
+def adopt(given: Any) -> Any:
+    """An array of a GPU's memory that another library made, as one of ours, without a copy; None for anything else.
+
+    Taken through __cuda_array_interface__, or DLPack (whose exporter waits for our stream, and we for its).
+    """
+    if SIMULATED:
+        return given if is_device_array(given) else None
+    if hasattr(given, "__cuda_array_interface__"):
+        return cuda.as_cuda_array(given)
+    if hasattr(given, "__dlpack_device__") and given.__dlpack_device__()[0] == CUDA_DEVICE:
+        view = _core_utils().StridedMemoryView.from_dlpack(given, stream_ptr=int(stream()))
+        item = np.dtype(view.dtype).itemsize
+        strides = None if view.strides is None else tuple(s * item for s in view.strides)
+        found = SimpleNamespace(
+            __cuda_array_interface__={
+                "shape": tuple(view.shape),
+                "strides": strides,
+                "typestr": np.dtype(view.dtype).str,
+                "data": (view.ptr, bool(view.readonly)),
+                "version": 3,
+            },
+            owner=(given, view),
+        )
+        return cuda.as_cuda_array(found)
+    return None
+
+
 def synchronize() -> None:
     """Wait for everything that was started."""
     if TARGET == "gpu":
@@ -149,6 +180,10 @@ def capture(work: Callable[[], None]) -> GraphRun | None:
         finally:
             builder.end_building()
         return GraphRun(builder.complete(), target)
+
+
+def _core_utils() -> Any:
+    return import_module(f"{_core().__name__}.utils")
 
 
 @cache
