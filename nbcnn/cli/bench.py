@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,11 @@ from nbcnn.cli.bench_tables import print_report
 from nbcnn.cli.console import stages
 from nbcnn.cli.dims import Batch, Binding, Shape
 from nbcnn.cli.files import check_writable
+from nbcnn.cli.numbers import Number
 
 __all__ = ["command"]
 
 MOST_SECONDS = 86400.0
-
-
-class Seconds(click.FloatRange):
-    """More than none, and no more than a day; NaN is inside of any range."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if math.isnan(float(super().convert(value, param, ctx))):
-            self.fail("nan is not a number", param, ctx)
-        return float(value)
 
 
 @click.command("bench")
@@ -39,7 +30,7 @@ class Seconds(click.FloatRange):
 @click.option("--train", is_flag=True, help="A training step too: forward, backward, update.")
 @click.option(
     "--seconds",
-    type=Seconds(0, MOST_SECONDS, min_open=True),
+    type=Number(0, MOST_SECONDS, min_open=True),
     default=10.0,
     show_default=True,
     help="About how long to time each of both.",
@@ -82,6 +73,8 @@ def command(
 
     if not no_files:
         json, html = json or Path(f"{model.stem}-bench.json"), html or Path(f"{model.stem}-bench.html")
+    if "-" in (str(html), str(trace)):
+        raise click.UsageError("only --json can be printed with -")
     printed = str(json) == "-"
     paths = [path for path in (None if printed else json, html, trace) if path is not None]
     if len({path.absolute() for path in paths}) < len(paths):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from nbcnn.cli.dims import Batch
 
 __all__ = ["command"]
 
@@ -21,11 +24,23 @@ class Renaming(click.ParamType):
         return old, new
 
 
+class BatchOrName(Batch):
+    """8, or N"""
+
+    name = "batch"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = str(value)
+        return text if text.isidentifier() else super().convert(value, param, ctx)
+
+
 @click.command("export")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--opset", type=click.IntRange(min=1), metavar="N", help="Of ONNX's operators (default: the file's).")
-@click.option("--batch", metavar="N|NAME", help="The batch size; a name, such as N, leaves it open.")
+@click.option(
+    "--batch", type=BatchOrName(), metavar="N|NAME", help="The batch size; a name, such as N, leaves it open."
+)
 @click.option("--cut", metavar="NAME", help="End at this node or value: a feature extractor.")
 @click.option("--rename", type=Renaming(), multiple=True, metavar="OLD=NEW", help="Rename a value; repeatable.")
 @click.option("--fc-to-conv", is_flag=True, help="Write fully connected layers as convolutions, for larger pictures.")
@@ -34,7 +49,7 @@ def command(
     source: Path,
     out: Path,
     opset: int | None,
-    batch: str | None,
+    batch: int | str | None,
     cut: str | None,
     rename: tuple[tuple[str, str], ...],
     fc_to_conv: bool,
@@ -49,7 +64,7 @@ def command(
     if cut is not None:
         model = model.cut(cut)
     if batch is not None:
-        model = model.set_batch(int(batch) if batch.isdigit() else batch)
+        model = model.set_batch(batch)
     if fc_to_conv:
         model = model.convert_fc_to_conv()
     if fold_batch_norm:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nbcnn.cli.numbers import Numbers
 from nbcnn.errors import FileError, InputError, ModelError
 
 if TYPE_CHECKING:
@@ -41,23 +42,14 @@ class Size(click.ParamType):
         return numbers[0], numbers[-1]
 
 
-class Numbers(click.ParamType):
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """ "0.5" or "0.485,0.456,0.406"."""
-        try:
-            return tuple(float(text) for text in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a number, nor several with commas between them", param, ctx)
-
-
 OPTIONS = (
     click.option(
         "--size", type=Size(), metavar="N|HxW", help="Resize pictures to this (default: the network's input)."
     ),
     click.option("--mean", type=Numbers(), metavar="X[,X,X]", help="Subtract this, one number or one a channel."),
-    click.option("--std", type=Numbers(), metavar="X[,X,X]", help="Divide by this, one number or one a channel."),
+    click.option(
+        "--std", type=Numbers(positive=True), metavar="X[,X,X]", help="Divide by this, one number or one a channel."
+    ),
     click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of the input's dimensions."),
     click.option("--bgr/--rgb", default=None, help="Order of the channels (default: --rgb)."),
     click.option("--scale/--no-scale", default=None, help="Divide pixels by 255 first (default), or do not."),

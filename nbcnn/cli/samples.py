@@ -108,12 +108,9 @@ def _open(
 def _fraction(text: str) -> float | None:
     """The number that a text is, None when it is a path."""
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
         return None
-    if not 0 <= number < 1:
-        raise InputError(f"--validation {text}: a fraction from 0 to below 1, or a path, is needed")
-    return number
 
 
 def _check_shape(graph: Graph, data: Dataset) -> None:

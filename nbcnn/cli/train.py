@@ -10,12 +10,15 @@ from click.core import ParameterSource
 
 from nbcnn.cli.engine import engine, engine_options
 from nbcnn.cli.files import check_writable
+from nbcnn.cli.numbers import Fraction, Number
 from nbcnn.cli.pictures import naming, picture_options
 
 __all__ = ["command"]
 
 LOSSES = ("cross_entropy", "squared_error", "binary_cross_entropy", "binary_cross_entropy_with_logits")
 INTERRUPTED = 130
+FARTHEST = 1024
+"""Pixels that a picture is shifted by at the most."""
 
 
 @click.command("train")
@@ -27,16 +30,17 @@ INTERRUPTED = 130
 )
 @click.option(
     "--validation",
+    type=Fraction(),
     metavar="FRACTION|PATH",
     help="Data to measure the accuracy on, or how much of --data to hold back where it has none (default 0.1).",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The trained network (default: runs/MODEL-tuned.onnx).")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data (default 5).")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Samples in a step (default 32).")
-@click.option("--lr", type=click.FloatRange(min=0), help="Learning rate (default 0.01, with adam 0.001).")
+@click.option("--lr", type=Number(min=0), help="Learning rate (default 0.01, with adam 0.001).")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), default="sgd", show_default=True)
-@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Of sgd (default 0.9).")
-@click.option("--weight-decay", type=click.FloatRange(min=0), help="(default 0, with adamw 0.01)")
+@click.option("--momentum", type=Number(0, 1, max_open=True), help="Of sgd (default 0.9).")
+@click.option("--weight-decay", type=Number(min=0), help="(default 0, with adamw 0.01)")
 @click.option("--loss", type=click.Choice(LOSSES), default="cross_entropy", show_default=True)
 @click.option("--output", metavar="NAME", help="The output to train, where there are several.")
 @click.option(
@@ -58,7 +62,7 @@ INTERRUPTED = 130
 @click.option("--flip", is_flag=True, help="Mirror training pictures at random.")
 @click.option(
     "--crop",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, FARTHEST),
     default=0,
     metavar="N",
     help="Shift training pictures by up to N pixels at random.",
@@ -104,8 +108,8 @@ def fine_tune(path: Path, data: str, **options: Any) -> Any:
     from nbcnn.model import Model
     from nbcnn.surgery import new_head
 
-    out = options["out"] or default_out(path)
-    check_writable(out)
+    if options["out"] is not None:
+        check_writable(options["out"])
     optimizer = make_optimizer(*(options[name] for name in ("optimizer", "lr", "momentum", "weight_decay")))
     chosen = engine(options)
     model = load(path, **chosen)
@@ -117,6 +121,7 @@ def fine_tune(path: Path, data: str, **options: Any) -> Any:
         samples = open_samples(model.graph, data, options["validation"], flags, options["skip_bad"], options["seed"])
     if options["loss"] == "cross_entropy":
         check_classes(model.graph, samples, options["output"], options["classes"])
+    out = options["out"] or default_out(path)
     same = ("loss", "output", "train", "freeze", "seed", "patience", "flip", "crop")
     settings = Settings(
         options["epochs"] or 5, options["batch_size"] or 32, optimizer, out, **{name: options[name] for name in same}
@@ -127,7 +132,9 @@ def fine_tune(path: Path, data: str, **options: Any) -> Any:
 def default_out(path: Path) -> Path:
     folder = Path("runs")
     make_folder(folder)
-    return folder / f"{path.stem}-tuned.onnx"
+    out = folder / f"{path.stem}-tuned.onnx"
+    check_writable(out)
+    return out
 
 
 def make_folder(folder: Path) -> None:

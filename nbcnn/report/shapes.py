@@ -37,6 +37,9 @@ def input_shapes(
         if name not in symbols:
             known = f"those of this network are {sorted(symbols)}" if symbols else "this network has none with a name"
             raise InputError(f"no dimension {name!r}; {known}")
+    for name in {value.shape[0] for value in graph.inputs if value.shape and isinstance(value.shape[0], str)}:
+        if batch is not None and dims.get(name, batch) != batch:
+            raise InputError(f"the batch is {batch}, and dimension {name!r}, which it is called by, {dims[name]}")
     return {value.name: _shape(value, batch, given.get(value.name), size, dims) for value in graph.inputs}
 
 

@@ -285,3 +285,34 @@ def test_momentum_is_of_sgd(cli: Callable[..., Result], tmp_path: Path) -> None:
     result = cli("train", "--optimizer", "adam", "--momentum", "0.5", "--out", tmp_path / "out.onnx")
     assert result.exit_code == 2
     assert "--momentum is sgd's; adam has none" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("train", "--lr", "nan"), "nan is not a finite number"),
+        (("train", "--validation", "2"), "2 is no fraction from 0 to below 1"),
+        (("train", "--crop", "999999"), "999999 is not in the range"),
+        (("infer", "m.onnx", "a.png", "--std", "0"), "'0' must be greater than zero"),
+        (("infer", "m.onnx", "a.png", "--mean", "inf"), "'inf' is not finite"),
+        (("export", "m.onnx", "n.onnx", "--batch", "0"), "'0' is not a number from 1"),
+        (("bench", "m.onnx", "--html", "-"), "only --json can be printed"),
+    ],
+)
+def test_numbers_out_of_range(cli: Callable[..., Result], args: tuple[str, ...], words: str) -> None:
+    result = cli(*args)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_the_batch_twice(fails: Fails, lenet: Path) -> None:
+    line = fails("bench", lenet, "--batch", 2, "--dim", "N=3", "--no-files")
+    assert "the batch is 2, and dimension 'N', which it is called by, 3" in line
+
+
+def test_no_folder_for_what_is_not_trained(
+    fails: Fails, lenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fails("train", lenet, "--data", tmp_path / "missing")
+    assert list(tmp_path.iterdir()) == []
