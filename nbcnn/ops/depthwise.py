@@ -12,7 +12,7 @@ from nbcnn.graph import Node
 from nbcnn.kernels.cpu.pixels import PIXELS
 from nbcnn.kernels.cpu.tiling import lanes, panel_width
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
-from nbcnn.ops.gather import TASKS, Epilogue, Gather, bounds, triple, window_taps
+from nbcnn.ops.gather import TASKS, Epilogue, Gather, bounds, shared_pixels, triple, window_taps
 from nbcnn.ops.packing import Packing
 
 __all__ = ["bind_depthwise", "depthwise_weight_grad"]
@@ -21,6 +21,8 @@ BOX_BYTES = 128 * 1024
 """What depthwise_gather copies of a register of channels at a time: the L2 cache holds it."""
 TASK_LINES = 16
 """Lines of a task of depthwise_3x3, where there are more: with all their channels they should stay in the L2 cache."""
+CUDA_CHANNELS, CUDA_PIXELS = 128, 256
+"""What a block of a GPU takes of the gradient by the weights at the least."""
 FEW_LINES = 4
 """Lines of a task at the least, because neighbours read the same lines of x."""
 
@@ -29,7 +31,7 @@ def bind_depthwise(
     gather: Gather, b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, packing: Packing, epilogue: Epilogue
 ) -> None:
     """Emit the call of the kernel; y is overwritten on the grid."""
-    if _is_3x3(gather):
+    if b.backend == "cpu" and _is_3x3(gather):
         _bind_3x3(gather, b, node, x, w, y, packing, epilogue)
         return
     width = lanes(packing.itemsize)
@@ -47,7 +49,7 @@ def bind_depthwise(
         "depthwise_gather",
         *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y),
         b.constant(np.array([places, numbers], np.int64).T),
-        b.scratch(slot * b.threads),
+        b.scratch(slot * b.threads) if b.backend == "cpu" else b.empty(),
         *gather.grids(packing),
         tuple(int(n) for n in first),
         size,
@@ -108,4 +110,10 @@ def depthwise_weight_grad(
     source = (*triple(win.size, 1), channels, 1, *triple(win.strides, 1))
     outer = (images, *triple(win.out, 1), channels)
     taps = [(*triple(move, 0), number) for move, number in window_taps(win.kernel, win.dilations, win.begins)]
-    b.call("depthwise_weight_grad", x, dy, dw, b.constant(np.array(taps, np.int64)), source, outer, channels)
+    row = win.kernel[-1] if win.dilations[-1] == 1 else 1
+    partials = b.empty()
+    if b.backend == "cuda":
+        tiles = len(taps) // row * -(-channels // CUDA_CHANNELS)
+        partials = shared_pixels(b, tiles, -(-images * prod(win.out) // CUDA_PIXELS), packing)[0]
+    table = b.constant(np.array(taps, np.int64))
+    b.call("depthwise_weight_grad", x, dy, dw, table, partials, source, outer, channels, row)

@@ -33,6 +33,7 @@ __all__ = [
     "Gather",
     "bounds",
     "product_parts",
+    "shared_pixels",
     "triple",
     "weight_grad",
     "whole_lines",
@@ -58,6 +59,12 @@ MANY_TILES = 64
 """Tiles of rows from which on threads get equal shares of them, all panels in a task."""
 BLOCK_COST = 0.1
 """What a block of rows costs beside its tiles, in tiles."""
+
+CUDA_BLOCKS = 1024
+"""Blocks that the gradient by the weights has on a GPU, if it can: a few for each of its multiprocessors. The number is
+fixed, so that sums are the same on every GPU."""
+PARTIAL_BYTES = 64 << 20
+"""Sums of parts of the pixels, at the most."""
 
 TASKS = 16
 """Tasks that a call should have at the least, so that a few threads get equal shares."""
@@ -259,6 +266,15 @@ def weight_grad(
         (packing.groups, packing.channels, packing.taps),
         (lines, b.threads, int(_taps_stay_inside(win))),
     )
+
+
+def shared_pixels(b: Binder, tiles: int, steps: int, packing: Packing) -> tuple[Buffer, int]:
+    """Room for sums over parts of the pixels, for a gradient by the weights on a GPU, and the number of parts. tiles:
+    blocks that the gradient is cut into. steps: parts that the pixels can be cut into.
+    """
+    most = PARTIAL_BYTES // (packing.size * packing.itemsize)
+    parts = max(1, min(-(-CUDA_BLOCKS // tiles), steps, most))
+    return (b.scratch(parts * packing.size) if parts > 1 else b.empty()), parts
 
 
 def _product_weight_grad(b: Binder, x: Buffer, dy: Buffer, dw: Buffer, rows: int, packing: Packing) -> None:

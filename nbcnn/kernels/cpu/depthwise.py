@@ -160,8 +160,12 @@ def _correlate_channels(x, dy, dw, move, block, place, source, outer, channels):
 
 
 @kernel
-def depthwise_weight_grad(x, dy, dw, taps, source, outer, channels):
-    """dw[tap, c] = sum over pixels of x[pixel moved by the tap, c] * dy[pixel, c]; arguments as conv_weight_grad's."""
+def depthwise_weight_grad(x, dy, dw, taps, partials, source, outer, channels, row):
+    """dw[tap, c] = sum over pixels of x[pixel moved by the tap, c] * dy[pixel, c]; arguments as conv_weight_grad's.
+
+    row: so many taps follow each other along w, next to next. That and partials, room for sums of a part of the pixels,
+    are for a GPU.
+    """
     lanes = simd.lanes(x)
     vecs = 1 if channels <= lanes else PANEL_VECS
     blocks = (channels + lanes * vecs - 1) // (lanes * vecs) * vecs
