@@ -58,13 +58,14 @@ else:
 
     @intrinsic
     def zeros(typingctx, rows, columns):
-        """Sums of as many D's, one row after the other, as the two tuples have elements. (Tuples stand for numbers
+        """Fragments of as many D's, one row after the other, as the two tuples have elements. (Tuples stand for numbers
         that the compiler must know: only their lengths count.)
         """
-        kind = types.UniTuple(types.float32, FRAGMENT_D * rows.count * columns.count)
+        fragment = types.UniTuple(types.float32, FRAGMENT_D)
+        kind = types.UniTuple(fragment, rows.count * columns.count)
 
         def codegen(context, builder, signature, args):
-            return context.make_tuple(builder, kind, [FLOAT(0.0)] * kind.count)
+            return ir.Constant(context.get_value_type(kind), None)
 
         return kind(rows, columns), codegen
 
@@ -84,29 +85,24 @@ else:
 
     @intrinsic
     def multiply(typingctx, sums, a, b):
-        """sums[i, j] + a[i] b[j] for every i and j. sums: as `zeros` makes them; a: four elements for each row of D's,
-        b: two for each column, made by `tf32`. All lanes of a warp must come here together.
+        """sums + a b. sums: fragments of D's as `zeros` makes them; a: a fragment of A for each row of D's, b: one of B
+        for each column, made by `tf32`. All lanes of a warp must come here together.
         """
-        rows, columns = a.count // FRAGMENT_A, b.count // FRAGMENT_B
 
         def codegen(context, builder, signature, args):
             kind = ir.LiteralStructType([FLOAT] * FRAGMENT_D)
             function = ir.FunctionType(kind, [WORD] * (FRAGMENT_A + FRAGMENT_B) + [FLOAT] * FRAGMENT_D)
             asm = ir.InlineAsm(function, MULTIPLY, "=f,=f,=f,=f,r,r,r,r,r,r,0,1,2,3")
-            have, left, right = (
-                [builder.extract_value(v, i) for i in range(k.count)] for v, k in zip(args, (sums, a, b), strict=True)
-            )
             found = []
-            for i in range(rows):
-                for j in range(columns):
-                    place = (i * columns + j) * FRAGMENT_D
-                    d = builder.call(
-                        asm,
-                        left[i * FRAGMENT_A : (i + 1) * FRAGMENT_A]
-                        + right[j * FRAGMENT_B : (j + 1) * FRAGMENT_B]
-                        + have[place : place + FRAGMENT_D],
-                    )
-                    found += [builder.extract_value(d, k) for k in range(FRAGMENT_D)]
+            for i in range(a.count):
+                for j in range(b.count):
+                    place = i * b.count + j
+                    left = [builder.extract_value(args[1], (i, k)) for k in range(FRAGMENT_A)]
+                    right = [builder.extract_value(args[2], (j, k)) for k in range(FRAGMENT_B)]
+                    have = [builder.extract_value(args[0], (place, k)) for k in range(FRAGMENT_D)]
+                    d = builder.call(asm, left + right + have)
+                    values = [builder.extract_value(d, k) for k in range(FRAGMENT_D)]
+                    found.append(context.make_tuple(builder, sums.dtype, values))
             return context.make_tuple(builder, sums, found)
 
         return sums(sums, a, b), codegen

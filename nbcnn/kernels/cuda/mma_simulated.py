@@ -32,7 +32,7 @@ def shared_floats(count):
 
 @device
 def zeros(rows, columns):
-    return (np.float32(0),) * (4 * len(rows) * len(columns))
+    return ((np.float32(0),) * 4,) * (len(rows) * len(columns))
 
 
 @device
@@ -50,9 +50,10 @@ def multiply(sums, a, b):
     cuda.syncthreads()
     if lane == 0:
         held = [_fragments[warp * WARP + k] for k in range(WARP)]
-        _products[warp] = _left(held, len(a) // 4) @ _right(held, len(b) // 2)
+        _products[warp] = _left(held, len(a)) @ _right(held, len(b))
     cuda.syncthreads()
-    return tuple(np.float32(s + d) for s, d in zip(sums, _held(_products[warp], lane), strict=True))
+    found = iter(_held(_products[warp], lane))
+    return tuple([tuple([np.float32(s + next(found)) for s in fragment]) for fragment in sums])
 
 
 def _left(held: list[tuple[Any, Any]], tiles: int) -> np.ndarray:
@@ -61,7 +62,7 @@ def _left(held: list[tuple[Any, Any]], tiles: int) -> np.ndarray:
     for lane, (a, _) in enumerate(held):
         for i in range(tiles):
             for k, (row, column) in enumerate(((0, 0), (8, 0), (0, 4), (8, 4))):
-                matrix[i, lane // 4 + row, lane % 4 + column] = a[4 * i + k]
+                matrix[i, lane // 4 + row, lane % 4 + column] = a[i][k]
     return matrix.reshape(-1, 8)
 
 
@@ -71,7 +72,7 @@ def _right(held: list[tuple[Any, Any]], tiles: int) -> np.ndarray:
     for lane, (_, b) in enumerate(held):
         for j in range(tiles):
             for k in range(2):
-                matrix[lane % 4 + 4 * k, j, lane // 4] = b[2 * j + k]
+                matrix[lane % 4 + 4 * k, j, lane // 4] = b[j][k]
     return matrix.reshape(8, -1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, cuda, device, intrinsic, ir, types
 
-__all__ = ["each", "groups", "inlined"]
+__all__ = ["each", "groups", "inlined", "joined"]
 
 
 if SIMULATED:
@@ -24,6 +24,11 @@ if SIMULATED:
         """The elements of a tuple in as many tuples of neighbours as `parts` has elements."""
         size = len(items) // len(parts)
         return tuple([items[i * size : (i + 1) * size] for i in range(len(parts))])
+
+    @device
+    def joined(parts):
+        """The elements of tuples in one tuple: the inverse of `groups`."""
+        return tuple([item for part in parts for item in part])
 
 else:
 
@@ -65,3 +70,16 @@ else:
             return context.make_tuple(builder, kind, found)
 
         return kind(items, parts), codegen
+
+    @intrinsic
+    def joined(typingctx, parts):
+        """The elements of tuples in one tuple: the inverse of `groups`."""
+        kind = types.UniTuple(parts.dtype.dtype, parts.count * parts.dtype.count)
+
+        def codegen(context, builder, signature, values):
+            found = [
+                builder.extract_value(values[0], (i, k)) for i in range(parts.count) for k in range(parts.dtype.count)
+            ]
+            return context.make_tuple(builder, kind, found)
+
+        return kind(parts), codegen
