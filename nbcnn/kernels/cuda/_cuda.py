@@ -15,11 +15,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numba.core import config
+
+from nbcnn.kernels.cpu.cache import source_stamp
 
 ARCHITECTURES = ((8, 0), (9, 0))
 """Compute capabilities that target "ptx" compiles for."""
@@ -77,16 +80,29 @@ def stream() -> Any:
     return cuda.stream()
 
 
+def _cache(function: Callable[..., None]) -> Any:
+    """Numba's cache on disk, which would not see an edit in another file: its key gets a stamp of all sources."""
+    from numba.cuda.dispatcher import CUDACache
+
+    class Cache(CUDACache):
+        def _index_key(self, signature: Any, codegen: Any) -> Any:
+            return (*super()._index_key(signature, codegen), source_stamp(Path(function.__code__.co_filename)))
+
+    return Cache(function)
+
+
 class Kernel:
     """Device code that a launcher starts; compiled for each set of argument types when it is first launched."""
 
     def __init__(self, function: Callable[..., None], registers: int | None) -> None:
         self.function = function
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
-        options: dict[str, Any] = {} if SIMULATED else {"cache": TARGET == "gpu"}
+        options: dict[str, Any] = {}
         if registers is not None and not SIMULATED:
             options["max_registers"] = registers
         self.code = cuda.jit(function, **options)
+        if TARGET == "gpu":
+            self.code._cache = _cache(function)
 
 
 def kernel(function: Callable[..., None] | None = None, *, registers: int | None = None) -> Any:
