@@ -1,0 +1,247 @@
+"""Batch normalization over rows of channels: x is (rows, channels) = `dims`, flat, a row being one pixel of one picture.
+
+A thread keeps to one channel, whose factors stay in its registers, and takes four rows at a time.
+"""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+
+from nbcnn.kernels.cuda._cuda import cuda, device, kernel, launch, spread
+from nbcnn.kernels.cuda.block import sum_lanes
+from nbcnn.kernels.cuda.columns import (
+    blocks_of,
+    column_of,
+    column_threads,
+    column_totals,
+    merge_shape,
+    part_of,
+    parts_in,
+)
+from nbcnn.kernels.cuda.index import divide, remainder
+from nbcnn.kernels.cuda.moments import column_moments
+from nbcnn.kernels.cuda.row_parts import rows_of_part
+
+__all__ = [
+    "batch_norm_apply",
+    "batch_norm_fold",
+    "batch_norm_input_grad",
+    "batch_norm_statistics",
+    "batch_norm_sums",
+    "running_average",
+]
+
+SHARE = 16
+"""Rows that a thread takes where nothing is summed."""
+
+
+# --- forward ----------------------------------------------------------------------------------------------------------
+
+
+def batch_norm_statistics(x, mean, var, partials, dims):
+    """mean, var (channels): mean and population variance of x by channel.
+
+    partials: scratch in float64, 2 * channels for each part of the rows (row_parts.py).
+    """
+    column_moments(x, mean, var, partials, (1, *dims))
+
+
+@device
+def _clamp(value, low, high):
+    """NaN stays NaN."""
+    value = low if value < low else value
+    return high if value > high else value
+
+
+@kernel
+def _apply(x, scale, bias, mean, var, residual, y, dims, size, epsilon, low, high):
+    c, _part, _image, count, at = part_of(dims, size)
+    if count == 0:
+        return
+    step, gain = dims[2] * cuda.blockDim.y, scale[c] / sqrt(var[c] + epsilon)
+    center, shift, adds = mean[c], bias[c], residual.size > 0
+    for _ in range(count >> 2):
+        at1, at2, at3 = at + step, at + 2 * step, at + 3 * step
+        a, b, c, d = x[at], x[at1], x[at2], x[at3]
+        a, b = (a - center) * gain + shift, (b - center) * gain + shift
+        c, d = (c - center) * gain + shift, (d - center) * gain + shift
+        if adds:
+            a, b, c, d = a + residual[at], b + residual[at1], c + residual[at2], d + residual[at3]
+        y[at], y[at1] = _clamp(a, low, high), _clamp(b, low, high)
+        y[at2], y[at3] = _clamp(c, low, high), _clamp(d, low, high)
+        at += 4 * step
+    for _ in range(count & 3):
+        a = (x[at] - center) * gain + shift
+        if adds:
+            a += residual[at]
+        y[at] = _clamp(a, low, high)
+        at += step
+
+
+def _streamed(dims):
+    """Dimensions, rows of a block, blocks and their shape, where each element is worked on by itself."""
+    threads = column_threads(dims[1])
+    size, whole = SHARE * threads[1], (1, *dims)
+    return whole, size, blocks_of(whole, size, threads), threads
+
+
+def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilon, low, high):
+    """y = clamp((x - mean) / sqrt(var + epsilon) * scale + bias + residual, low, high).
+
+    residual may be empty; y may be x or residual itself. gains: not needed.
+    """
+    whole, size, blocks, threads = _streamed(dims)
+    launch(_apply, blocks, threads, x, scale, bias, mean, var, residual, y, whole, size, epsilon, low, high)
+
+
+# --- backward ---------------------------------------------------------------------------------------------------------
+
+
+@device
+def _behind_clamp(dy, y, at, deviation, gain, shift, low, high):
+    """dy where the clamp let the value through; the value is y, or without y what it was made of."""
+    value = y[at] if y.size > 0 else deviation * gain + shift
+    return dy[at] if low < value < high else dy.dtype.type(0)
+
+
+@kernel
+def _part_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, dims, size, epsilon, low, high):
+    rows, columns = dims[1], dims[2]
+    c, part, _image, count, at = part_of(dims, size)
+    step, plain, product = columns * cuda.blockDim.y, 0.0, 0.0
+    if count > 0:
+        gain, center, shift = scale[c] / sqrt(var[c] + epsilon), mean[c], bias[c]
+        for _ in range(count >> 2):
+            at1, at2, at3 = at + step, at + 2 * step, at + 3 * step
+            p, q, r, s = x[at] - center, x[at1] - center, x[at2] - center, x[at3] - center
+            e = _behind_clamp(dy, y, at, p, gain, shift, low, high)
+            f = _behind_clamp(dy, y, at1, q, gain, shift, low, high)
+            g = _behind_clamp(dy, y, at2, r, gain, shift, low, high)
+            h = _behind_clamp(dy, y, at3, s, gain, shift, low, high)
+            plain += float((e + f) + (g + h))
+            product += float((e * p + f * q) + (g * r + h * s))
+            at += 4 * step
+        for _ in range(count & 3):
+            p = x[at] - center
+            e = _behind_clamp(dy, y, at, p, gain, shift, low, high)
+            plain += float(e)
+            product += float(e * p)
+            at += step
+    plain, product = sum_lanes(plain), sum_lanes(product)
+    if cuda.threadIdx.y == 0 and c < columns:
+        if rows <= size:
+            dbias[c] = plain
+            dscale[c] = product / sqrt(float(var[c]) + float(epsilon))
+        else:
+            partials[part * 2 * columns + c] = plain
+            partials[(part * 2 + 1) * columns + c] = product
+
+
+@kernel
+def _merge_sums(partials, var, dscale, dbias, dims, size, epsilon):
+    _image, c = column_of(dims[2])
+    plain, product = column_totals(partials, 0, c, parts_in(dims[1], size), dims[2])
+    if cuda.threadIdx.y == 0 and c < dims[2]:
+        dbias[c] = plain
+        dscale[c] = product / sqrt(float(var[c]) + float(epsilon))
+
+
+def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, work, dims, epsilon, low, high):
+    """dbias = sum of dz, dscale = sum of dz * (x - mean) / sqrt(var + epsilon), where dz is dy behind the clamp.
+
+    y: the forward output, or empty where no residual was added: then it is worked out again from x, which is read
+    anyway. partials: as in batch_norm_statistics; work: not needed.
+    """
+    whole = (1, *dims)
+    size, threads = rows_of_part(*whole), column_threads(dims[1])
+    operands, sums = (dy, x, y, scale, bias, mean, var), (dscale, dbias)
+    blocks = blocks_of(whole, size, threads)
+    launch(_part_sums, blocks, threads, *operands, *sums, partials, whole, size, epsilon, low, high)
+    if dims[0] > size:
+        blocks, threads = merge_shape(whole)
+        launch(_merge_sums, blocks, threads, partials, var, *sums, whole, size, epsilon)
+
+
+@kernel
+def _input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, dims, size, epsilon, low, high):
+    c, _part, _image, count, at = part_of(dims, size)
+    if count == 0:
+        return
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    inverse = one / sqrt(var[c] + epsilon)
+    gain, center, offset = scale[c] * inverse, mean[c], bias[c]
+    forward = scale[c] / sqrt(var[c] + epsilon)
+    # dx = dz * gain - shift - (x - mean) * slope
+    shift, slope, rows = zero, zero, x.dtype.type(dims[1])
+    if dscale.size > 0:
+        shift, slope = gain * dbias[c] / rows, gain * inverse * dscale[c] / rows
+    step, keeps = dims[2] * cuda.blockDim.y, dz.size > 0
+    for _ in range(count >> 2):
+        at1, at2, at3 = at + step, at + 2 * step, at + 3 * step
+        p, q, r, s = x[at] - center, x[at1] - center, x[at2] - center, x[at3] - center
+        e = _behind_clamp(dy, y, at, p, forward, offset, low, high)
+        f = _behind_clamp(dy, y, at1, q, forward, offset, low, high)
+        g = _behind_clamp(dy, y, at2, r, forward, offset, low, high)
+        h = _behind_clamp(dy, y, at3, s, forward, offset, low, high)
+        if keeps:
+            dz[at], dz[at1], dz[at2], dz[at3] = e, f, g, h
+        dx[at], dx[at1] = e * gain - (p * slope + shift), f * gain - (q * slope + shift)
+        dx[at2], dx[at3] = g * gain - (r * slope + shift), h * gain - (s * slope + shift)
+        at += 4 * step
+    for _ in range(count & 3):
+        p = x[at] - center
+        e = _behind_clamp(dy, y, at, p, forward, offset, low, high)
+        if keeps:
+            dz[at] = e
+        dx[at] = e * gain - (p * slope + shift)
+        at += step
+
+
+def batch_norm_input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, factors, dims, epsilon, low, high):
+    """dx = scale * inverse * (dz - mean of dz - (x - mean) * inverse * mean of dz * (x - mean) * inverse).
+
+    inverse is 1 / sqrt(var + epsilon). That is the gradient through batch statistics (Ioffe and Szegedy,
+    arXiv:1502.03167, section 3), in terms of dscale and dbias; where these are empty the statistics were constants, and
+    the two means are left out. y: as in batch_norm_sums. dz: where not empty, dy behind the clamp, the residual's
+    gradient, is written there. dx or dz may be dy itself. factors: not needed.
+    """
+    whole, size, blocks, threads = _streamed(dims)
+    operands = (dy, x, y, scale, bias, mean, var, dscale, dbias)
+    launch(_input_grad, blocks, threads, *operands, dx, dz, whole, size, epsilon, low, high)
+
+
+# --- statistics and weights -------------------------------------------------------------------------------------------
+
+
+@kernel
+def _running_average(running, batch, out, momentum):
+    for c in range(cuda.grid(1), out.size, cuda.gridsize(1)):
+        out[c] = running[c] * momentum + batch[c] * (out.dtype.type(1) - momentum)
+
+
+def running_average(running, batch, out, momentum):
+    """out = running * momentum + batch * (1 - momentum); out may be running itself."""
+    spread(_running_average, out.size, running, batch, out, momentum)
+
+
+@kernel
+def _fold(w, bias, scale, shift, mean, var, new_w, new_bias, dims, count, epsilon):
+    middle, channels, inner = dims[1], dims[2], dims[3]
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        rest = divide(i, inner)
+        m = remainder(divide(rest, channels), middle)
+        c = divide(divide(rest, channels), middle) * channels + remainder(rest, channels)
+        gain = scale[c] / sqrt(var[c] + epsilon)
+        new_w[i] = w[i] * gain
+        if m == 0 and remainder(i, inner) == 0:
+            moved = shift[c] - mean[c] * gain
+            new_bias[c] = moved + bias[c] * gain if bias.size > 0 else moved
+
+
+def batch_norm_fold(w, bias, scale, shift, mean, var, new_w, new_bias, dims, epsilon):
+    """Weights and bias of a layer that does what the layer (w, bias) and the batch norm behind it did.
+
+    w is (groups, middle, channels, inner) = dims, where output channel g * channels + c has w[g, :, c]. bias may be
+    empty. Runs when a weight has changed, not at every step.
+    """
+    spread(_fold, prod(dims), w, bias, scale, shift, mean, var, new_w, new_bias, dims, prod(dims), epsilon)

@@ -1,0 +1,96 @@
+"""Means and variances of the columns of (outer, rows, columns).
+
+Memory is read once. A thread sums up distances from the mean of its first rows, in float64 but for four neighbours; then
+its mean and its squared distances from that are known. Those of threads, and of parts, are joined: with n, m and s of
+each, the mean is sum(n m) / sum(n), the squares are sum(s + n (m - mean)^2), which loses nothing to cancellation (Chan,
+Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm", 1979).
+"""
+
+from __future__ import annotations
+
+from nbcnn.kernels.cuda._cuda import cuda, device, kernel, launch
+from nbcnn.kernels.cuda.block import sum_lanes
+from nbcnn.kernels.cuda.columns import blocks_of, column_of, column_threads, merge_shape, part_of, parts_in
+from nbcnn.kernels.cuda.row_parts import rows_of_part
+
+__all__ = ["column_moments", "join", "thread_moments"]
+
+
+@device
+def thread_moments(x, at, count, step):
+    """Mean, and sum of squared distances from it, of `count` elements that lie `step` apart."""
+    if count == 0:
+        return 0.0, 0.0
+    shift = x[at]
+    if count >= 4:
+        shift = ((x[at] + x[at + step]) + (x[at + 2 * step] + x[at + 3 * step])) * x.dtype.type(0.25)
+    plain, squares = 0.0, 0.0
+    for _ in range(count >> 2):
+        a, b, c, d = x[at], x[at + step], x[at + 2 * step], x[at + 3 * step]
+        a, b, c, d = a - shift, b - shift, c - shift, d - shift
+        plain += float((a + b) + (c + d))
+        squares += float((a * a + b * b) + (c * c + d * d))
+        at += 4 * step
+    for _ in range(count & 3):
+        a = x[at] - shift
+        plain += float(a)
+        squares += float(a * a)
+        at += step
+    offset = plain / float(count)
+    return float(shift) + offset, squares - plain * offset
+
+
+@device
+def join(count, mean, squares, total):
+    """Mean and squares of what all lanes of a column have, `total` in all."""
+    number = float(count)
+    center = sum_lanes(number * mean) / float(total)
+    distance = mean - center
+    return center, sum_lanes(squares + number * distance * distance)
+
+
+@kernel
+def _part_moments(x, mean, var, partials, dims, size):
+    rows, columns = dims[1], dims[2]
+    c, part, image, count, at = part_of(dims, size)
+    middle, squares = thread_moments(x, at, count, columns * cuda.blockDim.y)
+    middle, squares = join(count, middle, squares, min(size, rows - part * size))
+    if cuda.threadIdx.y == 0 and c < columns:
+        if rows <= size:
+            mean[image * columns + c] = middle
+            var[image * columns + c] = squares / float(rows)
+        else:
+            place = (image * parts_in(rows, size) + part) * 2 * columns + c
+            partials[place] = middle
+            partials[place + columns] = squares
+
+
+@kernel
+def _merge_moments(partials, mean, var, dims, size):
+    rows, columns = dims[1], dims[2]
+    image, c = column_of(columns)
+    parts = parts_in(rows, size)
+    start, plain, squares = image * parts * 2 * columns + c, 0.0, 0.0
+    mine = parts if c < columns else 0
+    for part in range(cuda.threadIdx.y, mine, cuda.blockDim.y):
+        plain += float(min(size, rows - part * size)) * partials[start + part * 2 * columns]
+    center = sum_lanes(plain) / float(rows)
+    for part in range(cuda.threadIdx.y, mine, cuda.blockDim.y):
+        place = start + part * 2 * columns
+        distance = partials[place] - center
+        squares += partials[place + columns] + float(min(size, rows - part * size)) * distance * distance
+    squares = sum_lanes(squares)
+    if cuda.threadIdx.y == 0 and c < columns:
+        mean[image * columns + c] = center
+        var[image * columns + c] = squares / float(rows)
+
+
+def column_moments(x, mean, var, partials, dims):
+    """mean, var (outer, columns) of x (outer, rows, columns) = dims. partials: float64, 2 * parts_of(dims) * columns for
+    each outer index.
+    """
+    size, threads = rows_of_part(*dims), column_threads(dims[2])
+    launch(_part_moments, blocks_of(dims, size, threads), threads, x, mean, var, partials, dims, size)
+    if dims[1] > size:
+        blocks, threads = merge_shape(dims)
+        launch(_merge_moments, blocks, threads, partials, mean, var, dims, size)
