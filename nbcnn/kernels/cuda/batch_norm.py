@@ -55,13 +55,13 @@ def _clamp(value, low, high):
 
 @kernel
 def _apply(x, scale, bias, mean, var, residual, y, dims, size, epsilon, low, high):
-    c, _part, _image, count, at = part_of(dims, size)
+    c, _part, _image, count, at, step = part_of(dims, size)
     if count == 0:
         return
-    step, gain = dims[2] * cuda.blockDim.y, scale[c] / sqrt(var[c] + epsilon)
+    two, gain = step + step, scale[c] / sqrt(var[c] + epsilon)
     center, shift, adds = mean[c], bias[c], residual.size > 0
     for _ in range(count >> 2):
-        at1, at2, at3 = at + step, at + 2 * step, at + 3 * step
+        at1, at2, at3 = at + step, at + two, at + two + step
         a, b, c, d = x[at], x[at1], x[at2], x[at3]
         a, b = (a - center) * gain + shift, (b - center) * gain + shift
         c, d = (c - center) * gain + shift, (d - center) * gain + shift
@@ -69,7 +69,7 @@ def _apply(x, scale, bias, mean, var, residual, y, dims, size, epsilon, low, hig
             a, b, c, d = a + residual[at], b + residual[at1], c + residual[at2], d + residual[at3]
         y[at], y[at1] = _clamp(a, low, high), _clamp(b, low, high)
         y[at2], y[at3] = _clamp(c, low, high), _clamp(d, low, high)
-        at += 4 * step
+        at += two + two
     for _ in range(count & 3):
         a = (x[at] - center) * gain + shift
         if adds:
@@ -98,32 +98,33 @@ def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilo
 
 
 @device
-def _behind_clamp(dy, y, at, deviation, gain, shift, low, high):
-    """dy where the clamp let the value through; the value is y, or without y what it was made of."""
+def _behind_clamp(grad, y, at, deviation, gain, shift, low, high):
+    """A gradient where the clamp let the value through; the value is y, or without y what it was made of."""
     value = y[at] if y.size > 0 else deviation * gain + shift
-    return dy[at] if low < value < high else dy.dtype.type(0)
+    return grad if low < value < high else type(grad)(0)
 
 
 @kernel
 def _part_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, dims, size, epsilon, low, high):
     rows, columns = dims[1], dims[2]
-    c, part, _image, count, at = part_of(dims, size)
-    step, plain, product = columns * cuda.blockDim.y, 0.0, 0.0
+    c, part, _image, count, at, step = part_of(dims, size)
+    two, plain, product = step + step, 0.0, 0.0
     if count > 0:
         gain, center, shift = scale[c] / sqrt(var[c] + epsilon), mean[c], bias[c]
         for _ in range(count >> 2):
-            at1, at2, at3 = at + step, at + 2 * step, at + 3 * step
+            at1, at2, at3 = at + step, at + two, at + two + step
+            e, f, g, h = dy[at], dy[at1], dy[at2], dy[at3]
             p, q, r, s = x[at] - center, x[at1] - center, x[at2] - center, x[at3] - center
-            e = _behind_clamp(dy, y, at, p, gain, shift, low, high)
-            f = _behind_clamp(dy, y, at1, q, gain, shift, low, high)
-            g = _behind_clamp(dy, y, at2, r, gain, shift, low, high)
-            h = _behind_clamp(dy, y, at3, s, gain, shift, low, high)
+            e = _behind_clamp(e, y, at, p, gain, shift, low, high)
+            f = _behind_clamp(f, y, at1, q, gain, shift, low, high)
+            g = _behind_clamp(g, y, at2, r, gain, shift, low, high)
+            h = _behind_clamp(h, y, at3, s, gain, shift, low, high)
             plain += float((e + f) + (g + h))
             product += float((e * p + f * q) + (g * r + h * s))
-            at += 4 * step
+            at += two + two
         for _ in range(count & 3):
             p = x[at] - center
-            e = _behind_clamp(dy, y, at, p, gain, shift, low, high)
+            e = _behind_clamp(dy[at], y, at, p, gain, shift, low, high)
             plain += float(e)
             product += float(e * p)
             at += step
@@ -164,7 +165,7 @@ def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, w
 
 @kernel
 def _input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, dims, size, epsilon, low, high):
-    c, _part, _image, count, at = part_of(dims, size)
+    c, _part, _image, count, at, step = part_of(dims, size)
     if count == 0:
         return
     zero, one = x.dtype.type(0), x.dtype.type(1)
@@ -175,22 +176,23 @@ def _input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, dims, s
     shift, slope, rows = zero, zero, x.dtype.type(dims[1])
     if dscale.size > 0:
         shift, slope = gain * dbias[c] / rows, gain * inverse * dscale[c] / rows
-    step, keeps = dims[2] * cuda.blockDim.y, dz.size > 0
+    two, keeps = step + step, dz.size > 0
     for _ in range(count >> 2):
-        at1, at2, at3 = at + step, at + 2 * step, at + 3 * step
+        at1, at2, at3 = at + step, at + two, at + two + step
+        e, f, g, h = dy[at], dy[at1], dy[at2], dy[at3]
         p, q, r, s = x[at] - center, x[at1] - center, x[at2] - center, x[at3] - center
-        e = _behind_clamp(dy, y, at, p, forward, offset, low, high)
-        f = _behind_clamp(dy, y, at1, q, forward, offset, low, high)
-        g = _behind_clamp(dy, y, at2, r, forward, offset, low, high)
-        h = _behind_clamp(dy, y, at3, s, forward, offset, low, high)
+        e = _behind_clamp(e, y, at, p, forward, offset, low, high)
+        f = _behind_clamp(f, y, at1, q, forward, offset, low, high)
+        g = _behind_clamp(g, y, at2, r, forward, offset, low, high)
+        h = _behind_clamp(h, y, at3, s, forward, offset, low, high)
         if keeps:
             dz[at], dz[at1], dz[at2], dz[at3] = e, f, g, h
         dx[at], dx[at1] = e * gain - (p * slope + shift), f * gain - (q * slope + shift)
         dx[at2], dx[at3] = g * gain - (r * slope + shift), h * gain - (s * slope + shift)
-        at += 4 * step
+        at += two + two
     for _ in range(count & 3):
         p = x[at] - center
-        e = _behind_clamp(dy, y, at, p, forward, offset, low, high)
+        e = _behind_clamp(dy[at], y, at, p, forward, offset, low, high)
         if keeps:
             dz[at] = e
         dx[at] = e * gain - (p * slope + shift)

@@ -6,6 +6,8 @@ What parts leave lies as (outer, parts, 2, columns), in float64; another kernel 
 
 from __future__ import annotations
 
+import numpy as np
+
 from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device
 from nbcnn.kernels.cuda.block import sum_lanes, threads_for
 from nbcnn.kernels.cuda.index import divide, remainder
@@ -38,7 +40,9 @@ def parts_in(rows, size):
 @device
 def part_of(dims, size):
     """Of a thread in a grid of (outer, parts, tiles of columns): its column, part and outer index, how many rows it
-    takes, and where the first lies. They are blockDim.y apart; outside the columns it has none.
+    takes, where the first lies and how far apart they are. Outside the columns it has none.
+
+    The last two are unsigned: an index that may be negative costs more to look up than what is found to work with.
     """
     rows, columns = dims[1], dims[2]
     tiles, parts = parts_in(columns, cuda.blockDim.x), parts_in(rows, size)
@@ -48,7 +52,8 @@ def part_of(dims, size):
     first = part * size + cuda.threadIdx.y
     left = min((part + 1) * size, rows) - first
     count = divide(left + cuda.blockDim.y - 1, cuda.blockDim.y) if left > 0 and c < columns else 0
-    return c, part, image, count, (image * rows + first) * columns + c
+    at = (image * rows + first) * columns + c
+    return c, part, image, count, np.uint64(at), np.uint64(columns * cuda.blockDim.y)
 
 
 @device

@@ -18,19 +18,19 @@ __all__ = ["column_moments", "join", "thread_moments"]
 
 @device
 def thread_moments(x, at, count, step):
-    """Mean, and sum of squared distances from it, of `count` elements that lie `step` apart."""
+    """Mean, and sum of squared distances from it, of `count` elements that lie `step` apart; at, step: unsigned."""
     if count == 0:
         return 0.0, 0.0
-    shift = x[at]
+    shift, two, four = x[at], step + step, step + step + step + step
     if count >= 4:
-        shift = ((x[at] + x[at + step]) + (x[at + 2 * step] + x[at + 3 * step])) * x.dtype.type(0.25)
+        shift = ((x[at] + x[at + step]) + (x[at + two] + x[at + two + step])) * x.dtype.type(0.25)
     plain, squares = 0.0, 0.0
     for _ in range(count >> 2):
-        a, b, c, d = x[at], x[at + step], x[at + 2 * step], x[at + 3 * step]
+        a, b, c, d = x[at], x[at + step], x[at + two], x[at + two + step]
         a, b, c, d = a - shift, b - shift, c - shift, d - shift
         plain += float((a + b) + (c + d))
         squares += float((a * a + b * b) + (c * c + d * d))
-        at += 4 * step
+        at += four
     for _ in range(count & 3):
         a = x[at] - shift
         plain += float(a)
@@ -52,8 +52,8 @@ def join(count, mean, squares, total):
 @kernel
 def _part_moments(x, mean, var, partials, dims, size):
     rows, columns = dims[1], dims[2]
-    c, part, image, count, at = part_of(dims, size)
-    middle, squares = thread_moments(x, at, count, columns * cuda.blockDim.y)
+    c, part, image, count, at, step = part_of(dims, size)
+    middle, squares = thread_moments(x, at, count, step)
     middle, squares = join(count, middle, squares, min(size, rows - part * size))
     if cuda.threadIdx.y == 0 and c < columns:
         if rows <= size:
