@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nbcnn.binder import Binder, Buffer
 from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.graph import Node, Value
 from nbcnn.kernels.cpu.row_tiles import TILE_CHANNELS, TILE_ROWS, pitch_of
+from nbcnn.kernels.cuda.row_parts import parts_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.gather import bounds
 
@@ -32,6 +35,8 @@ def _dims(b: Binder, name: str) -> tuple[int, int]:
 
 
 def _partials(b: Binder, dims: tuple[int, int]) -> Buffer:
+    if b.backend == "cuda":
+        return b.scratch(parts_of(1, *dims) * 2 * dims[1], np.float64)
     return b.scratch(-(-dims[0] // TILE_ROWS) * 2 * pitch_of(dims[1]))
 
 
