@@ -18,6 +18,7 @@ from nbcnn.binder import Binder, Buffer
 from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
+from nbcnn.kernels.cuda.row_parts import rows_of_part
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.broadcast import combine, memory_order
 from nbcnn.ops.elementwise import constants
@@ -270,10 +271,7 @@ def _pass(b: Binder, code: int, x: Buffer, y: Buffer, shape: tuple[int, int, int
             b.call("fill", y, b.dtype.type(EMPTY.get(code, 0.0)))
         return
     kernel = "reduce_mapped" if code in AFTER or code == opcodes.PRODUCT else "reduce_rows"
-    fold = _fold(rows, inner)
-    block = max(BLOCK // (inner * fold), 1)
-    if outer * -(-inner // 1024) >= TASKS or rows // fold <= 2 * block:
-        block = rows // fold
+    fold, block = (1, min(rows_of_part(*shape), rows)) if b.backend == "cuda" else _split(*shape)
     parts = -(-(rows // fold) // block)
     if parts * fold == 1:
         b.call(kernel, code, x, y, shape, rows, factor)
@@ -282,6 +280,15 @@ def _pass(b: Binder, code: int, x: Buffer, y: Buffer, shape: tuple[int, int, int
     b.call(kernel, code, x, partial, (outer, rows // fold, inner * fold), block, one)
     kernel = "reduce_mapped" if code == opcodes.PRODUCT else "reduce_rows"
     b.call(kernel, AFTER.get(code, code), partial, y, (outer, parts * fold, inner), parts * fold, factor)
+
+
+def _split(outer: int, rows: int, inner: int) -> tuple[int, int]:
+    """How many neighbouring rows are taken as one, and how many such make a block, on the CPU."""
+    fold = _fold(rows, inner)
+    block = max(BLOCK // (inner * fold), 1)
+    if outer * -(-inner // 1024) >= TASKS or rows // fold <= 2 * block:
+        block = rows // fold
+    return fold, block
 
 
 def _fold(rows: int, inner: int) -> int:

@@ -1,4 +1,4 @@
-"""Batch normalization over rows of channels: x is (rows, channels) = `dims`, flat, a row being one pixel of one picture.
+"""Batch normalization over rows of channels: x is (rows, channels) = `dims`, a row being one pixel of one picture.
 
 A thread keeps to one channel, whose factors stay in its registers, and takes four rows at a time.
 """

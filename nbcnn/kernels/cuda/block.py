@@ -1,8 +1,8 @@
 """Reductions by the threads of a block, in an order that depends on nothing but its shape.
 
-A block is (columns, lanes, lines) threads, all three powers of two, BLOCK in all: what lies side by side in memory along
-x, what is reduced along y, and more of the same along z. Values are brought together in float64, which holds every
-float32 and every index; each thread of a column gets the result. All threads of a block must call these functions.
+A block is (columns, lanes, lines) threads, all three powers of two, BLOCK in all: what lies side by side in memory
+along x, what is reduced along y, and more of the same along z. Values are brought together in float64, which holds
+every float32 and every index; each thread of a column gets the result. All threads of a block must call these.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from math import isnan
 
 from nbcnn.kernels.cuda._cuda import BLOCK, SIMULATED, cuda, device, types
 from nbcnn.kernels.cuda.row_parts import COLUMNS, power_of_two
-from nbcnn.kernels.opcodes import MAX, MIN, PRODUCT, SUM
+from nbcnn.kernels.opcodes import MAX, PRODUCT, SUM
 
 __all__ = ["combine", "larger", "reduce_block", "reduce_lanes", "sum_block", "sum_lanes", "threads_for"]
 

@@ -1,9 +1,9 @@
 """Means and variances of the columns of (outer, rows, columns).
 
-Memory is read once. A thread sums up distances from the mean of its first rows, in float64 but for four neighbours; then
-its mean and its squared distances from that are known. Those of threads, and of parts, are joined: with n, m and s of
-each, the mean is sum(n m) / sum(n), the squares are sum(s + n (m - mean)^2), which loses nothing to cancellation (Chan,
-Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm", 1979).
+Memory is read once. A thread sums up distances from the mean of its first rows, in float64 but for four neighbours;
+then its mean and its squared distances from that are known. Those of threads, and of parts, are joined: with n, m and s
+of each, the mean is sum(n m) / sum(n), the squares are sum(s + n (m - mean)^2), which loses nothing to cancellation
+(Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm", 1979).
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def _merge_moments(partials, mean, var, dims, size):
 
 
 def column_moments(x, mean, var, partials, dims):
-    """mean, var (outer, columns) of x (outer, rows, columns) = dims. partials: float64, 2 * parts_of(dims) * columns for
-    each outer index.
+    """mean, var (outer, columns) of x (outer, rows, columns) = dims. partials: float64, 2 * columns for each part of
+    each outer index (row_parts.py).
     """
     size, threads = rows_of_part(*dims), column_threads(dims[2])
     launch(_part_moments, blocks_of(dims, size, threads), threads, x, mean, var, partials, dims, size)
