@@ -22,7 +22,7 @@ from nbcnn.ops.base import register
 from nbcnn.ops.depthwise import TASK_LINES
 from nbcnn.ops.gather import BLOCK, TASKS, Gather, triple, whole_lines, window_taps
 from nbcnn.ops.packing import Conversion, Packing
-from nbcnn.ops.requantize import SUM_BYTES, padded_channels
+from nbcnn.ops.requantize import SUM_BYTES, flip_of, padded_channels
 
 __all__ = ["SLACK"]
 
@@ -31,15 +31,15 @@ SLACK = 64
 
 
 def _pad(node: Node, b: Binder, win: Window, images: int, channels: int, planes: bool = False) -> tuple[Buffer, Window]:
-    """Copy x, its pixels' size in `win`, to unsigned bytes with the padding around them; the copy and the window over
-    it. planes: whether x lies in ONNX order.
+    """Copy x, its pixels' size in `win`, to bytes with the padding around them, which the processor takes unsigned; the
+    copy and the window over it. planes: whether x lies in ONNX order.
     """
     wide = tuple(n + begin + max(end, 0) for n, begin, end in zip(win.size, win.begins, win.ends, strict=True))
-    copy = b.scratch(images * prod(wide) * channels + SLACK, np.uint8)
+    x, flip = b.value(node.inputs[0]), flip_of(node, b)
+    copy = b.scratch(images * prod(wide) * channels + SLACK, x.dtype if b.backend == "cuda" else np.uint8)
     size, begins = (images, *triple(win.size, 1), channels), triple(win.begins, 0)
     edge = b.buffer(node.inputs[3])
-    source, flip = b.buffer(node.inputs[0]), node.attrs["flip"]
-    b.call("pad_integers", source, copy, edge, size, begins, triple(wide, 1), flip, int(planes))
+    b.call("pad_integers", b.buffer(x.name), copy, edge, size, begins, triple(wide, 1), flip, int(planes))
     none = (0,) * len(wide)
     return copy, replace(win, size=wide, begins=none, ends=none)
 
@@ -88,7 +88,7 @@ class IntegerConv(Conversion):
         win = window(x.dims[2:], attrs["kernel"], attrs["strides"], attrs["pads"], attrs["dilations"])
         images, channels = x.dims[:2]
         source = b.buffer(x.name)
-        if attrs["flip"] or packing.inner > 1 or packing.run % 4:
+        if flip_of(node, b) or packing.inner > 1 or packing.run % 4:
             source, win = _pad(node, b, win, images, channels, planes=x.layout == "plain")
         kernel = win.kernel if packing.inner == 1 else (*win.kernel[:-1], 1)
         whole = (0,) * len(kernel)
@@ -122,7 +122,7 @@ class IntegerDepthwise(Conversion):
         win = window(x.dims[2:], attrs["kernel"], attrs["strides"], attrs["pads"], attrs["dilations"])
         images, channels = x.dims[:2]
         source = b.buffer(x.name)
-        if attrs["flip"]:
+        if flip_of(node, b):
             source, win = _pad(node, b, win, images, channels)
         kernel, size, steps = (triple(v, 1)[1:] for v in (win.kernel, win.size, win.strides))
         dilations, before, out = triple(win.dilations, 1)[1:], triple(win.begins, 0)[1:], triple(win.out, 1)[1:]
@@ -154,7 +154,7 @@ class IntegerMatMul(Conversion):
         count, depth, channels = packing.groups, packing.depth, packing.channels
         rows = x.size // (count * depth)
         source = b.buffer(x.name)
-        if node.attrs["flip"] or depth % 4:
+        if flip_of(node, b) or depth % 4:
             all_rows = (rows * count,)
             source, _ = _pad(node, b, Window(all_rows, (1,), (1,), (1,), (0,), (0,), all_rows), 1, depth)
         gather = Gather(1, (rows,), (rows,), depth, (1,), (rows,), channels, (0,), (1,), [((0,), 0)])

@@ -12,7 +12,7 @@ from nbcnn.kernels.cpu.tiling import panel_width
 from nbcnn.ops.base import register
 from nbcnn.ops.packing import Conversion, Packing
 
-__all__ = ["SUM_BYTES", "depthwise_bytes", "padded_channels", "panel_bytes", "quads"]
+__all__ = ["SUM_BYTES", "depthwise_bytes", "flip_of", "padded_channels", "panel_bytes", "quads"]
 
 SUM_BYTES = 4
 """Bytes of a sum: integer packings have the panels of 32-bit numbers."""
@@ -21,6 +21,11 @@ SUM_BYTES = 4
 def quads(packing: Packing) -> int:
     """Steps of four that a run takes."""
     return -(-packing.run // 4)
+
+
+def flip_of(node: Node, b: Binder) -> int:
+    """What makes X's bytes unsigned ones: 128 for signed ones, but 0 on a GPU, which multiplies both as they are."""
+    return 0 if b.backend == "cuda" else int(node.attrs["flip"])
 
 
 def padded_channels(packing: Packing) -> int:
@@ -80,7 +85,7 @@ class IntegerOffsets(Conversion):
         bias = b.buffer(node.inputs[2]) if node.inputs[2] else b.empty("int32")
         sums, offsets, edge = (b.buffer(name) for name in (node.inputs[0], *node.outputs))
         widths = (packing.channels, padded_channels(packing))
-        b.call("integer_offsets", sums, zero, bias, offsets, edge, node.attrs["flip"], widths)
+        b.call("integer_offsets", sums, zero, bias, offsets, edge, flip_of(node, b), widths)
 
 
 @register("IntegerScales")

@@ -1,0 +1,324 @@
+"""Convolutions and products of 8-bit integers, as matrix products over gathered pixels (implicit GEMM) on the tensor
+cores.
+
+Bytes of x may be unsigned or signed, and are multiplied as they are. Zero points are no part of the loop; see
+nbcnn/kernels/cpu/integer.py. Packed weights are words of four neighbours of a run: (group, part, tap, word of the run,
+padded channel).
+
+A block computes a tile of pixels by channels of one group. It takes so many words of the depth at a time, which are
+copied into shared memory while earlier ones are multiplied: 16 bytes at once where all runs are made of such.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nbcnn.kernels.cuda._cuda import BLOCK, SIMULATED, Kernel, cuda, device, kernel, launch, spread
+from nbcnn.kernels.cuda.bytes import QUAD, set_word
+from nbcnn.kernels.cuda.index import divide, remainder
+from nbcnn.kernels.cuda.integer_tile import any_word, blank, commit, copy_async, multiply, spill, wait
+from nbcnn.kernels.cuda.memory import WIDTH, aligned, store
+from nbcnn.kernels.cuda.rounding import nearest
+
+__all__ = ["finish_of", "integer_gather", "pack_integers", "pad_integers", "part_of"]
+
+STEP = 16
+"""Words of the depth that are multiplied between two barriers."""
+STAGES = 3
+"""Steps that are on their way or being multiplied."""
+PITCH = STEP + 4
+"""Words from pixel to pixel in shared memory: 8 pixels by 4 words lie in different banks."""
+WARP = 32
+LARGE = (1, 1, 2, 2) if SIMULATED else (4, 2, 2, 4)
+"""A tile: warps down and across, and 16-pixel by 8-channel products of a warp, down and across."""
+SMALL = (1, 1, 1, 2) if SIMULATED else (2, 2, 1, 2)
+FILLED = 2 if SIMULATED else 132
+"""Blocks that keep a GPU busy: where large tiles make fewer, small ones are taken."""
+
+
+@device
+def part_of(value, number):
+    """The signed byte that is this part of a whole number."""
+    for _ in range(number):
+        value -= min(max(value, -128), 127)
+    return min(max(value, -128), 127)
+
+
+@kernel
+def _pack(w, zero, out, sums, dims, order, parts, padded):
+    _groups, channels, taps, inner, depth = dims
+    by_group, by_channel, by_tap, by_inner, by_depth = order
+    totals = cuda.shared.array(BLOCK, np.int64)
+    own, group, channel = cuda.threadIdx.x, cuda.blockIdx.x // padded, cuda.blockIdx.x % padded
+    run = inner * depth
+    quads = (run + QUAD - 1) // QUAD
+    base = group * by_group + channel * by_channel
+    shift = np.int64(0)
+    if zero.size > 0 and channel < channels:
+        shift = np.int64(zero[group * channels + channel if zero.size > 1 else 0])
+    total = np.int64(0)
+    for i in range(own, taps * quads, BLOCK):
+        tap, quad = i // quads, i % quads
+        for part in range(parts):
+            bits = 0
+            for k in range(QUAD):
+                place = QUAD * quad + k
+                if place < run and channel < channels:
+                    at = base + tap * by_tap + place // depth * by_inner + place % depth * by_depth
+                    value = np.int64(w[at]) - shift
+                    total += value if part == 0 else 0
+                    bits |= (part_of(value, part) & 255) << 8 * k
+            row = ((group * parts + part) * taps + tap) * quads + quad
+            set_word(out, (row * padded + channel) * QUAD, bits)
+    totals[own] = total
+    cuda.syncthreads()
+    if own == 0:
+        for i in range(1, BLOCK):
+            total += totals[i]
+        sums[cuda.blockIdx.x] = total
+
+
+def pack_integers(w, zero, out, sums, dims, order, parts):
+    """out = words of w - zero, in so many parts; sums (int32) = their sum for each padded output channel.
+
+    zero: none, one, or one for each output channel. dims: (groups, output channels a group, taps, inner, depth); order:
+    their strides in w.
+    """
+    padded = sums.size // dims[0]
+    launch(_pack, sums.size, BLOCK, w, zero, out, sums, dims, order, parts, padded)
+
+
+@kernel
+def _pad(x, y, edge, count, size, begins, wide, flip, planes):
+    _n, in_d, in_h, in_w, channels = size
+    out_d, out_h, out_w = wide
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        c, pixel = remainder(i, channels), divide(i, channels)
+        w, line = remainder(pixel, out_w) - begins[2], divide(pixel, out_w)
+        h, plane = remainder(line, out_h) - begins[1], divide(line, out_h)
+        d, image = remainder(plane, out_d) - begins[0], divide(plane, out_d)
+        if 0 <= d < in_d and 0 <= h < in_h and 0 <= w < in_w:
+            place = (d * in_h + h) * in_w + w
+            pixels = in_d * in_h * in_w
+            at = (image * channels + c) * pixels + place if planes else (image * pixels + place) * channels + c
+            y[i] = y.dtype.type(np.int64(x[at]) ^ flip)
+        else:
+            y[i] = y.dtype.type(np.int64(edge[0]))
+
+
+def pad_integers(x, y, edge, size, begins, wide, flip, planes):
+    """y (n, *wide, c), bytes = x at offset `begins` (not negative), edge[0] around it.
+
+    size: (n, d, h, w, c), the sizes of x, which lies in this order or, if `planes`, as (n, c, d, h, w).
+    flip: 128 where signed bytes become unsigned ones; else 0.
+    """
+    count = size[0] * wide[0] * wide[1] * wide[2] * size[4]
+    spread(_pad, count, x, y, edge, count, size, begins, wide, flip, planes)
+
+
+@device
+def _as_sum(total, factor, zero, low, high):
+    return total
+
+
+@device
+def _as_real(total, factor, zero, low, high):
+    real = np.float32(total) * factor
+    real = real if real > low else low
+    return high if real > high else real
+
+
+@device
+def _as_byte(total, factor, zero, low, high):
+    return nearest(_as_real(total, factor, zero, low, high)) + zero
+
+
+FINISH = {"int32": _as_sum, "float32": _as_real, "uint8": _as_byte, "int8": _as_byte}
+"""What becomes of a sum, by the type of y."""
+
+
+def finish_of(dtype: np.dtype) -> str:
+    """The key among finishes that stands for all that are alike."""
+    return "uint8" if dtype == np.int8 else dtype.name
+
+
+@device
+def _locate(pixel, grid, source, target):
+    """A pixel of the grid: where it starts in x, its d, h, w there, and where it starts in y."""
+    _n, grid_d, grid_h, grid_w = grid
+    in_d, in_h, in_w, pitch, _run, step_d, step_h, step_w = source
+    out_d, out_h, out_w, out_pitch, at_d, at_h, at_w, jump_d, jump_h, jump_w = target
+    w, line = remainder(pixel, grid_w), divide(pixel, grid_w)
+    h, plane = remainder(line, grid_h), divide(line, grid_h)
+    d, image = remainder(plane, grid_d), divide(plane, grid_d)
+    row = (image * out_d + at_d + d * jump_d) * out_h + at_h + h * jump_h
+    place = (row * out_w + at_w + w * jump_w) * out_pitch
+    d, h, w = d * step_d, h * step_h, w * step_w
+    return ((image * in_d + d) * in_h + h) * in_w * pitch + w * pitch, d, h, w, place
+
+
+@device
+def _meets(d, h, w, source):
+    in_d, in_h, in_w = source[0], source[1], source[2]
+    return 0 <= d < in_d and 0 <= h < in_h and 0 <= w < in_w
+
+
+def _make(tile: tuple[int, int, int, int], vector: int, finish: str) -> Kernel:
+    """The kernel for tiles of this shape, and copies of so many words."""
+    warps_down, warps_across, down, across = tile
+    threads = WARP * warps_down * warps_across
+    tall, wide = down * 16, across * 8
+    rows, columns = warps_down * tall, warps_across * wide
+    w_pitch = columns + 8  # 4 words by 8 channels lie in different banks
+    w_first = rows * PITCH
+    stage = w_first + STEP * w_pitch
+    out_pitch = columns + 8
+    size = max(STAGES * stage, rows * out_pitch)
+    sums_count, per_row, quads_across = down * across * 4, STEP // vector, columns // 4
+    result, thrice, left_over = FINISH[finish], 3 * rows, STAGES - 2
+
+    @device
+    def copy_weights(words, at, w, taps, first, group, column, total, quads, padded):
+        """The weights of words first, ... of the depth."""
+        for i in range(cuda.threadIdx.x, STEP * quads_across, threads):
+            row, left = i // quads_across, i % quads_across * 4
+            depth, start = first + row, 0
+            full = depth < total and column + left < padded
+            if full:
+                tap = divide(depth, quads)
+                number = taps[4 * tap + 3] * quads + depth - tap * quads
+                start = ((group * total + number) * padded + column + left) * QUAD
+            copy_async(words, at + row * w_pitch + left, w, start, full)
+
+    @device
+    def copy_pixels(words, at, x, edge, taps, first, starts, places, source, total, quads):
+        """The pixels' words first, ... of the depth."""
+        own = cuda.threadIdx.x
+        column = own % per_row * vector
+        depth = first + column
+        move, tap_d, tap_h, tap_w = 0, -1 << 30, 0, 0
+        if depth < total:
+            tap = divide(depth, quads)
+            tap_d, tap_h, tap_w = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
+            move = ((tap_d * source[1] + tap_h) * source[2] + tap_w) * source[3] + (depth - tap * quads) * QUAD
+        for row in range(own // per_row, rows, threads // per_row):
+            d, h, w = places[3 * row] + tap_d, places[3 * row + 1] + tap_h, places[3 * row + 2] + tap_w
+            meets, start, spot = _meets(d, h, w, source), starts[row] + move, at + row * PITCH + column
+            if vector == 1:
+                words[spot] = any_word(x, start) if meets else any_word(edge, 0)
+            elif meets:
+                copy_async(words, spot, x, start, True)
+            else:
+                copy_async(words, spot, edge, 0, True)
+
+    def gather(
+        x, w, offsets, edge, scales, y, taps, grid, source, target, weights, quads, padded, across_tiles, zero, low,
+        high,
+    ):  # fmt: skip
+        words = cuda.shared.array(size, np.int32)
+        starts = cuda.shared.array(rows, np.int64)
+        outs = cuda.shared.array(rows, np.int64)
+        places = cuda.shared.array(thrice, np.int32)
+        _groups, channels, x_apart, y_apart = weights
+        own, group = cuda.threadIdx.x, cuda.blockIdx.y
+        tile_row, tile_column = divide(cuda.blockIdx.x, across_tiles), remainder(cuda.blockIdx.x, across_tiles)
+        pixels, first, column = grid[0] * grid[1] * grid[2] * grid[3], tile_row * rows, tile_column * columns
+        for row in range(own, rows, threads):
+            start, d, h, w_, out = _locate(min(first + row, pixels - 1), grid, source, target)
+            starts[row], outs[row] = start + group * x_apart, out + group * y_apart
+            places[3 * row], places[3 * row + 1], places[3 * row + 2] = d, h, w_
+        cuda.syncthreads()
+        total = taps.size // 4 * quads
+        steps = (total + STEP - 1) // STEP
+        for step in range(STAGES - 1):
+            at = step * stage
+            copy_pixels(words, at, x, edge, taps, step * STEP, starts, places, source, total, quads)
+            copy_weights(words, at + w_first, w, taps, step * STEP, group, column, total, quads, padded)
+            commit()
+        warp, lane = own // WARP, own % WARP
+        a_first = warp // warps_across * tall * PITCH
+        b_first = w_first + warp % warps_across * wide
+        sums = blank(sums_count)
+        for step in range(steps):
+            wait(left_over)
+            cuda.syncthreads()
+            # What is overwritten now was multiplied before the barrier.
+            ahead = step + STAGES - 1
+            if ahead < steps:
+                at = ahead % STAGES * stage
+                copy_pixels(words, at, x, edge, taps, ahead * STEP, starts, places, source, total, quads)
+                copy_weights(words, at + w_first, w, taps, ahead * STEP, group, column, total, quads, padded)
+            commit()
+            at = step % STAGES * stage
+            for k in range(0, STEP, 8):
+                sums = multiply(
+                    sums, x, words, at + a_first + k, PITCH, at + b_first + k * w_pitch, w_pitch, lane, across
+                )
+        wait(0)
+        cuda.syncthreads()
+        # Sums go through shared memory, so that neighbouring threads write neighbouring channels.
+        corner = warp // warps_across * tall * out_pitch + warp % warps_across * wide
+        spill(sums, words, corner, out_pitch, lane, across)
+        cuda.syncthreads()
+        for i in range(own, rows * quads_across, threads):
+            row, left = i // quads_across, i % quads_across * WIDTH
+            channel, spot = column + left, row * out_pitch + left
+            if first + row < pixels and channel < channels:
+                place, at = group * padded + channel, outs[row] + channel
+                a = result(np.int32(words[spot] + offsets[place]), scales[place], zero, low, high)
+                b = result(np.int32(words[spot + 1] + offsets[place + 1]), scales[place + 1], zero, low, high)
+                c = result(np.int32(words[spot + 2] + offsets[place + 2]), scales[place + 2], zero, low, high)
+                d = result(np.int32(words[spot + 3] + offsets[place + 3]), scales[place + 3], zero, low, high)
+                if channel + WIDTH <= channels and aligned(y, at):
+                    store(y, at, a, b, c, d)
+                else:
+                    y[at] = a
+                    if channel + 1 < channels:
+                        y[at + 1] = b
+                    if channel + 2 < channels:
+                        y[at + 2] = c
+                    if channel + 3 < channels:
+                        y[at + 3] = d
+
+    gather.__name__ = f"gather_{rows}x{columns}_{vector}_{finish}"
+    return kernel(gather)
+
+
+GATHER = {
+    (tile, vector, finish): _make(tile, vector, finish)
+    for tile in (LARGE, SMALL)
+    for vector in (1, 4)
+    for finish in ("int32", "float32", "uint8")
+}
+
+
+def integer_gather(
+    x, w, offsets, edge, scales, y, taps, scratch, spill, grid, source, target, weights, schedule, zero, low, high
+):
+    """Sums over taps of x[pixel moved by the tap, :] * w[tap] + offset, as they are or quantized again.
+
+    x: bytes, channels last, readable up to a multiple of four channels. w: packed weights. offsets (int32), scales
+    (float32): one for each padded channel. edge: bytes that are read where a tap falls off the picture.
+    y: int32, the sums; bytes, round(held between low and high(sum * scale)) + zero; or float32, without rounding.
+    taps: int64, four each: its move (d, h, w) in the source, and its number in w. grid, source, target: as conv_gather.
+    weights: (groups, output channels a group, elements of x from group to group, elements of y). scratch, spill and
+    schedule are not used.
+    """
+    groups, channels, x_apart, _y_apart = weights
+    pixels, run, pitch = grid[0] * grid[1] * grid[2] * grid[3], source[4], source[3]
+    vector = 1 if any(n % 16 for n in (run, pitch, x_apart)) else 4
+
+    def tiles(shape: tuple[int, int, int, int]) -> tuple[int, int]:
+        warps_down, warps_across, down, across = shape
+        return -(-pixels // (16 * warps_down * down)), -(-channels // (8 * warps_across * across))
+
+    rows, columns = tiles(LARGE)
+    tile = LARGE if rows * columns * groups >= FILLED else SMALL
+    rows, columns = tiles(tile)
+    launch(
+        GATHER[tile, vector, finish_of(y.dtype)],
+        (rows * columns, groups),
+        WARP * tile[0] * tile[1],
+        *(x, w, offsets, edge, scales, y, taps, grid, source, target, weights),
+        *(-(-run // QUAD), offsets.size // groups, columns, zero, np.float32(low), np.float32(high)),
+    )
