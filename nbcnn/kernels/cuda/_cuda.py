@@ -31,6 +31,7 @@ TARGET = os.environ.get("NBCNN_CUDA", "gpu")
 SIMULATED = TARGET == "simulator"
 if SIMULATED:
     config.ENABLE_CUDASIM = 1
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small grid is what small networks have
 
 from llvmlite import ir  # noqa: E402 (the target is chosen by then)
 from numba import cuda, types  # noqa: E402
