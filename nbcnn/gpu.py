@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -63,10 +64,24 @@ class Gpu(Device):
         return partial(find_device, precision=self.precision, allow_fallback=self.allow_fallback), (self.name,)
 
     def allocate(self, size: int) -> Any:
-        return self._runtime.allocate(size)
+        with self._room_for(size):
+            return self._runtime.allocate(size)
 
     def put(self, array: np.ndarray) -> Any:
-        return array if self.owns(array) else self._runtime.upload(array)
+        with self._room_for(array.nbytes):
+            return array if self.owns(array) else self._runtime.upload(array)
+
+    @contextmanager
+    def _room_for(self, size: int) -> Iterator[None]:
+        """The GPU's own words for full memory become ours."""
+        try:
+            yield
+        except Exception as error:
+            if not self._runtime.is_out_of_memory(error):
+                raise
+            free = self.free_bytes()
+            have = "" if free is None else f", of which {free / 2**30:.3g} GiB are free"
+            raise DeviceError(f"the GPU's memory{have}, has no room for {size / 2**30:.3g} GiB more") from error
 
     def owns(self, array: Any) -> bool:
         return self._runtime.is_device_array(array)
@@ -132,8 +147,8 @@ class Gpu(Device):
         return self._runtime.free_bytes()
 
     def memory_error(self, size: int, error: BaseException) -> str | None:
-        if not self._runtime.is_out_of_memory(error):
+        if not isinstance(error, DeviceError):
             return None
-        free = self._runtime.free_bytes()
+        free = self.free_bytes()
         have = "" if free is None else f", and {free / 2**30:.3g} GiB are free"
         return f"{size / 2**30:.3g} GiB of the GPU's memory for its activations{have}"

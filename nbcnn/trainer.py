@@ -97,6 +97,7 @@ class Trainer:
             raise InputError("nothing is left to train: every weight is frozen")
         self._device = model.device
         self._seed = seed
+        self._written: dict[str, bytes] = {}
         self._states: dict[str, Any] = {RANDOM: self._device.put(np.array([seed, 0], np.int64))}
         for name in ("weights", "others"):
             self._states[f"nbcnn.hyper.{name}"] = self._device.put(self.optimizer.hyper(1, l1, l2))
@@ -173,8 +174,15 @@ class Trainer:
         number = self.steps_done + 1
         scale = self.schedule(number) if self.schedule else 1.0
         for name, (l1, l2) in (("weights", self.penalties), ("others", (0.0, 0.0))):
-            self._device.write(self._states[f"nbcnn.hyper.{name}"], self.optimizer.hyper(number, l1, l2, scale))
-        self._device.write(self._states[RANDOM], np.array([self._seed, self.steps_done], np.int64))
+            self._set_state(f"nbcnn.hyper.{name}", self.optimizer.hyper(number, l1, l2, scale))
+        self._set_state(RANDOM, np.array([self._seed, self.steps_done], np.int64))
+
+    def _set_state(self, name: str, values: np.ndarray) -> None:
+        """Write what differs from the last step's; to a GPU a copy of a few numbers costs as much as a small layer."""
+        content = values.tobytes()
+        if self._written.get(name) != content:
+            self._device.write(self._states[name], values)
+            self._written[name] = content
 
     def _bound(self, feeds: dict[str, np.ndarray], target: np.ndarray) -> _Step:
         from nbcnn.training_graph import TARGET
@@ -342,6 +350,7 @@ class Trainer:
                     self.model.parameters[name].value = value
             for name, array in self._states.items():
                 self._device.write(array, kept.states.get(name, 0))
+            self._written.clear()
             self.steps_done = kept.steps_done
 
 
