@@ -1,6 +1,7 @@
-# make demo    train a small network on the digits that come with the package, save it, compare with onnxruntime
-# make test    format, lint, types, tests
-# make clean   remove the environment and everything built; runs/ is kept
+# make demo      train a small network on the digits that come with the package, save it, compare with onnxruntime
+# make test      format, lint, types, tests
+# make test-gpu  the tests that need a GPU, with the Python at hand if it has the packages; ARGS="--help" lists options
+# make clean     remove the environment and everything built; runs/ is kept
 #
 # Each makes its own environment in .venv first. Another Python: make test PYTHON=python3.12
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo test test-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -19,6 +20,14 @@ test: $(VENV)/.installed
 	$(BIN)/ruff check
 	$(BIN)/mypy nbcnn
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# A machine with a GPU may have the packages and no network, so .venv is made only where they are missing.
+test-gpu:
+	@$(PYTHON) tests/gpu/run.py --check; case $$? in \
+	  0) exec $(PYTHON) tests/gpu/run.py $(ARGS) ;; \
+	  2) $(MAKE) $(VENV)/.installed && exec $(BIN)/python tests/gpu/run.py $(ARGS) ;; \
+	  *) exit 1 ;; \
+	esac
 
 # The two stamps say that a step ended well: after an interrupted one, the next make begins it again.
 $(VENV)/.created:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from nbcnn.kernels.contract import KERNELS
 
@@ -26,7 +25,7 @@ def load(backend: str, name: str | Callable[..., None]) -> Callable[..., Any]:
 
 def entry_point(kernel: Any, args: Sequence[Any]) -> Callable[..., None]:
     """The compiled function for arguments of these types, which it takes on trust; compiled if need be."""
-    if isinstance(kernel, FunctionType):
-        return kernel
+    if not hasattr(kernel, "compile"):
+        return cast("Callable[..., None]", kernel)
     function: Callable[..., None] = kernel.compile(tuple(kernel.typeof_pyval(a) for a in args))
     return function

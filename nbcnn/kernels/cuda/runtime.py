@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
+from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +29,7 @@ __all__ = [
     "is_out_of_memory",
     "overwrite",
     "problem",
+    "spans",
     "synchronize",
     "upload",
 ]
@@ -146,6 +149,25 @@ def synchronize() -> None:
     """Wait for everything that was started."""
     if TARGET == "gpu":
         stream().synchronize()
+
+
+def spans(work: Callable[[], Any], calls: int) -> list[float]:
+    """Seconds that each of so many calls takes on the GPU, one behind the other, by events in the stream; by the host's
+    clock where there is no GPU.
+    """
+    if TARGET != "gpu":
+        clock = [perf_counter()]
+        for _ in range(calls):
+            work()
+            clock.append(perf_counter())
+        return [after - before for before, after in pairwise(clock)]
+    events = [cuda.event(timing=True) for _ in range(calls + 1)]
+    events[0].record(stream())
+    for event in events[1:]:
+        work()
+        event.record(stream())
+    events[-1].synchronize()
+    return [cuda.event_elapsed_time(before, after) / 1e3 for before, after in pairwise(events)]
 
 
 def free_bytes() -> int | None:
