@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from nbcnn.kernels.cpu.tiling import panel_width
 from nbcnn.kernels.cuda._cuda import SIMULATED, cuda, device, kernel, launch, spread
 from nbcnn.kernels.cuda.index import divide, remainder
+from nbcnn.kernels.cuda.panels import panels_of
 
 __all__ = ["pack_weights", "transpose_weights", "unpack_weights"]
 
@@ -48,20 +46,14 @@ def _unpack(panels_data, out, dims, order, width, panels):
             out[place] = panels_data[i]
 
 
-def _panels(channels, array):
-    """Width of the panels, and how many there are in a group."""
-    width = panel_width(channels, np.dtype(array.dtype).itemsize)
-    return width, -(-channels // width)
-
-
 def pack_weights(w, out, dims, order):
     """out = panels of w. dims: (groups, output channels a group, taps, inner, depth); order: their strides in w."""
-    spread(_pack, out.size, w, out, dims, order, *_panels(dims[1], out))
+    spread(_pack, out.size, w, out, dims, order, *panels_of(dims[1], out))
 
 
 def unpack_weights(panels_data, out, dims, order):
     """The inverse of pack_weights; padding is dropped."""
-    spread(_unpack, panels_data.size, panels_data, out, dims, order, *_panels(dims[1], out))
+    spread(_unpack, panels_data.size, panels_data, out, dims, order, *panels_of(dims[1], out))
 
 
 @kernel
@@ -92,6 +84,6 @@ def transpose_weights(w, out, dims):
     channels.
     """
     groups, channels, taps, _inner, depth = dims
-    old, new = _panels(channels, w), _panels(depth, w)
+    old, new = panels_of(channels, w), panels_of(depth, w)
     blocks = (-(-channels // TILE), -(-new[0] * new[1] // TILE), groups * taps)
     launch(_transpose, blocks, (TILE, ROWS), w, out, channels, taps, depth, old, new)
