@@ -1,5 +1,7 @@
 """Four neighbours in memory at once: an access of 16 bytes where the array's start and the elements' size allow it, and
 the elements one by one elsewhere, so that any array and any count will do.
+
+`get` reads one element, by the way of memory that stays as it is; so loads need not wait for stores before them.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from typing import Any
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, device, intrinsic, ir, types
 
-__all__ = ["WIDTH", "aligned", "load", "read", "store", "write"]
+__all__ = ["WIDTH", "aligned", "get", "load", "read", "store", "write"]
 
 WIDTH = 4
 """Elements that a thread takes at once where it can."""
@@ -17,6 +19,11 @@ BYTES = 16
 
 
 if SIMULATED:
+
+    @device
+    def get(x, at):
+        """x[at], which this launch does not write; `at` is not negative."""
+        return x[at]
 
     @device
     def aligned(x, at):
@@ -47,6 +54,17 @@ else:
         """Pointer to array[at : at + 4], one value."""
         vector = ir.VectorType(context.get_data_type(kind.dtype), WIDTH)
         return builder.bitcast(_pointer(context, builder, kind, array, at), vector.as_pointer())
+
+    @intrinsic
+    def get(typingctx, x, at):
+        """x[at], which this launch does not write; `at` is not negative."""
+
+        def codegen(context, builder, signature, args):
+            value = builder.load(_pointer(context, builder, x, *args))
+            value.set_metadata("invariant.load", builder.module.add_metadata([]))
+            return context.data_model_manager[x.dtype].from_data(builder, value)
+
+        return x.dtype(x, types.int64), codegen
 
     @intrinsic
     def aligned(typingctx, x, at):

@@ -1,0 +1,221 @@
+"""Pooling over windows of one to three spatial dimensions: maximum, average, p-norm.
+
+See kernels/cpu/pool.py for `size`, `form` and `table`. Each thread gathers the windows of one pixel of the output, for
+four channels (channels.py). `steps` are the elements between the taps of a window along d, h and w.
+
+The taps of a plane are one loop, not two, because the compiler lets loads of several turns of the innermost loop be on
+their way at once.
+"""
+
+from __future__ import annotations
+
+import math
+
+from nbcnn.kernels.cuda._cuda import cuda, device, kernel, spread
+from nbcnn.kernels.cuda.channels import columns, lanes_of, larger
+from nbcnn.kernels.cuda.index import divide, remainder
+from nbcnn.kernels.cuda.memory import get
+from nbcnn.kernels.opcodes import AVERAGE, MAXIMUM
+
+__all__ = ["max_pool_indices", "max_pool_taps", "pool"]
+
+
+@device
+def _position(pixel, form):
+    """Image, d, h and w of a pixel of the output."""
+    line, volume = divide(pixel, form[2]), divide(pixel, form[2] * form[1])
+    return divide(volume, form[0]), remainder(volume, form[0]), remainder(line, form[1]), remainder(pixel, form[2])
+
+
+@device
+def _window(position, size, form, table):
+    """The first pixel inside the picture of a window, and how many taps are inside along d, h and w."""
+    image, d, h, w = position
+    row_h, row_w = form[0] + h, form[0] + form[1] + w
+    top = (image * size[1] + get(table, 4 * d)) * size[2] + get(table, 4 * row_h)
+    return (
+        top * size[3] + get(table, 4 * row_w),
+        get(table, 4 * d + 1),
+        get(table, 4 * row_h + 1),
+        get(table, 4 * row_w + 1),
+    )
+
+
+@device
+def _of_rows(position, form, table, entry):
+    """An entry of the table's three rows of a window."""
+    _, d, h, w = position
+    row_h, row_w = form[0] + h, form[0] + form[1] + w
+    return (
+        get(table, 4 * d + entry),
+        get(table, 4 * row_h + entry),
+        get(table, 4 * row_w + entry),
+    )
+
+
+@device
+def _next(column, at, taps_w, steps):
+    """From one tap of a plane to the next: its column and place."""
+    last = column + 1 == taps_w
+    return 0 if last else column + 1, at + steps[2] + (steps[1] - taps_w * steps[2] if last else 0)
+
+
+@kernel
+def _largest(x, y, count, lanes, size, form, steps, table):
+    i = cuda.grid(1)
+    while i < count:
+        pixel, channels = divide(i, lanes), size[4]
+        p, q, r, s = columns(remainder(i, lanes), lanes, channels)
+        first, taps_d, taps_h, taps_w = _window(_position(pixel, form), size, form, table)
+        a = b = c = d = y.dtype.type(-math.inf)
+        for k_d in range(taps_d):
+            at, tap, column = first * channels + k_d * steps[0], 0, 0
+            while tap < taps_h * taps_w:
+                a, b = larger(a, get(x, at + p)), larger(b, get(x, at + q))
+                c, d = larger(c, get(x, at + r)), larger(d, get(x, at + s))
+                tap += 1
+                column, at = _next(column, at, taps_w, steps)
+        place = pixel * channels
+        y[place + p], y[place + q], y[place + r], y[place + s] = a, b, c, d
+        i += cuda.gridsize(1)
+
+
+@kernel
+def _mean(x, y, count, lanes, size, form, steps, table):
+    i = cuda.grid(1)
+    while i < count:
+        pixel, channels = divide(i, lanes), size[4]
+        p, q, r, s = columns(remainder(i, lanes), lanes, channels)
+        position = _position(pixel, form)
+        first, taps_d, taps_h, taps_w = _window(position, size, form, table)
+        a = b = c = d = y.dtype.type(0)
+        for k_d in range(taps_d):
+            at, tap, column = first * channels + k_d * steps[0], 0, 0
+            while tap < taps_h * taps_w:
+                a, b = a + get(x, at + p), b + get(x, at + q)
+                c, d = c + get(x, at + r), d + get(x, at + s)
+                tap += 1
+                column, at = _next(column, at, taps_w, steps)
+        counted_d, counted_h, counted_w = _of_rows(position, form, table, 2)
+        share = y.dtype.type(1 / max(counted_d * counted_h * counted_w, 1))
+        place = pixel * channels
+        y[place + p], y[place + q], y[place + r], y[place + s] = a * share, b * share, c * share, d * share
+        i += cuda.gridsize(1)
+
+
+@kernel
+def _norm(power, x, y, count, size, form, steps, table):
+    i = cuda.grid(1)
+    while i < count:
+        pixel, channels = divide(i, size[4]), size[4]
+        first, taps_d, taps_h, taps_w = _window(_position(pixel, form), size, form, table)
+        total = y.dtype.type(0)
+        for k_d in range(taps_d):
+            at, tap, column = first * channels + remainder(i, channels) + k_d * steps[0], 0, 0
+            while tap < taps_h * taps_w:
+                value = get(x, at)
+                total += value * value if power == 2 else abs(value) ** power
+                tap += 1
+                column, at = _next(column, at, taps_w, steps)
+        y[i] = math.sqrt(total) if power == 2 else total ** (1 / power)
+        i += cuda.gridsize(1)
+
+
+def _pixels(size, form):
+    return size[0] * form[0] * form[1] * form[2]
+
+
+def _steps(size, form):
+    _, _, in_h, in_w, channels = size
+    return form[3] * in_h * in_w * channels, form[4] * in_w * channels, form[5] * channels
+
+
+def pool(mode, power, x, y, size, form, table, block):
+    """y (n, out..., c) = maximum, mean or p-norm of each window of x (n, d, h, w, c); padding takes no part.
+
+    power: of the norm, a scalar of the element type. block: for the CPU.
+    """
+    lanes, pixels, steps = lanes_of(size[4]), _pixels(size, form), _steps(size, form)
+    if mode in (MAXIMUM, AVERAGE):
+        code = _largest if mode == MAXIMUM else _mean
+        spread(code, pixels * lanes, x, y, pixels * lanes, lanes, size, form, steps, table)
+    else:
+        spread(_norm, pixels * size[4], power, x, y, pixels * size[4], size, form, steps, table)
+
+
+# --- where the maximum lies -------------------------------------------------------------------------------------------
+
+
+@device
+def _first_larger(best, tap, value, number):
+    """The larger one, or NaN, and its tap: the first of equals."""
+    takes = value > best or (math.isnan(value) and not math.isnan(best))
+    return value if takes else best, number if takes else tap
+
+
+@kernel
+def _taps(x, y, found, count, lanes, size, form, steps, table, kernel_shape):
+    i = cuda.grid(1)
+    while i < count:
+        pixel, channels = divide(i, lanes), size[4]
+        p, q, r, s = columns(remainder(i, lanes), lanes, channels)
+        position = _position(pixel, form)
+        first, taps_d, taps_h, taps_w = _window(position, size, form, table)
+        number_d, number_h, number_w = _of_rows(position, form, table, 3)
+        a = b = c = d = y.dtype.type(-math.inf)
+        tap_a = tap_b = tap_c = tap_d = (number_d * kernel_shape[1] + number_h) * kernel_shape[2] + number_w
+        for k_d in range(taps_d):
+            at, tap, column = first * channels + k_d * steps[0], 0, 0
+            number = ((number_d + k_d) * kernel_shape[1] + number_h) * kernel_shape[2] + number_w
+            while tap < taps_h * taps_w:
+                u, v, w, z = get(x, at + p), get(x, at + q), get(x, at + r), get(x, at + s)
+                a, tap_a = _first_larger(a, tap_a, u, number)
+                b, tap_b = _first_larger(b, tap_b, v, number)
+                c, tap_c = _first_larger(c, tap_c, w, number)
+                d, tap_d = _first_larger(d, tap_d, z, number)
+                tap += 1
+                number += kernel_shape[2] - taps_w + 1 if column + 1 == taps_w else 1
+                column, at = _next(column, at, taps_w, steps)
+        place = pixel * channels
+        y[place + p], y[place + q], y[place + r], y[place + s] = a, b, c, d
+        found[place + p], found[place + q], found[place + r], found[place + s] = tap_a, tap_b, tap_c, tap_d
+        i += cuda.gridsize(1)
+
+
+def max_pool_taps(x, y, found, size, form, table, kernel_shape):
+    """y (n, out..., c) = the maximum of each window of x (n, d, h, w, c); found: the number of the first tap, row-major
+    in kernel_shape (d, h, w), that holds it, or NaN.
+    """
+    lanes, steps = lanes_of(size[4]), _steps(size, form)
+    count = _pixels(size, form) * lanes
+    spread(_taps, count, x, y, found, count, lanes, size, form, steps, table, kernel_shape)
+
+
+@kernel
+def _indices(x, y, indices, count, size, form, table, order):
+    i = cuda.grid(1)
+    while i < count:
+        _, in_d, in_h, in_w, channels = size
+        position, channel = _position(divide(i, channels), form), remainder(i, channels)
+        image, maximum, found = position[0], y[i], -1
+        top_d, top_h, top_w = _of_rows(position, form, table, 0)
+        taps_d, taps_h, taps_w = _of_rows(position, form, table, 1)
+        for tap in range(taps_d * taps_h * taps_w):
+            d = top_d + divide(tap, taps_h * taps_w) * form[3]
+            h = top_h + remainder(divide(tap, taps_w), taps_h) * form[4]
+            w = top_w + remainder(tap, taps_w) * form[5]
+            value = get(x, (((image * in_d + d) * in_h + h) * in_w + w) * channels + channel)
+            if found < 0 and (value == maximum or math.isnan(value)):
+                inner = d * order[0] + h * order[1] + w * order[2]
+                found = (image * channels + channel) * (in_d * in_h * in_w) + inner
+        indices[i] = found
+        i += cuda.gridsize(1)
+
+
+def max_pool_indices(x, y, indices, size, form, table, order):
+    """indices (n, out..., c), int64: where each maximum y first lies in x, counted in ONNX order (n, c, spatial...).
+
+    order: strides of (d, h, w) within a channel (those of storage_order 0 or 1).
+    """
+    count = _pixels(size, form) * size[4]
+    spread(_indices, count, x, y, indices, count, size, form, table, order)
