@@ -201,6 +201,20 @@ class Graph:
                 readers.setdefault(name, []).append(node)
         return readers
 
+    def sole_readers(self) -> dict[str, Node]:
+        """Value name -> the node that reads it, for values that are read once, and by no caller of the graph."""
+        outputs = set(self.output_names())
+        return {name: nodes[0] for name, nodes in self.consumers().items() if len(nodes) == 1 and name not in outputs}
+
+    def constants(self) -> set[str]:
+        """The initializers, and the values that are computed from them alone."""
+        found = set(self.initializers)
+        for node in self.nodes:
+            names = [name for name in node.inputs if name]
+            if names and found.issuperset(names):
+                found.update(filter(None, node.outputs))
+        return found
+
     def output_names(self) -> list[str]:
         return [v.name for v in self.outputs]
 

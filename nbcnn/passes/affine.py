@@ -17,19 +17,15 @@ TAKES = {"Mul": (1, 2), "Div": (1, 2), "Add": (2,), "Sub": (2,)}
 
 
 def absorb_affine(graph: Graph) -> None:
-    producers, readers = graph.producers(), graph.consumers()
-    outputs, constant = set(graph.output_names()), set(graph.initializers)
+    producers, sole, constant = graph.producers(), graph.sole_readers(), graph.constants()
     kept: list[Node] = []
     for node in graph.nodes:
-        names = [name for name in node.inputs if name]
-        if names and all(name in constant for name in names):
-            constant.update(node.outputs)
         for x, c in _operands(node):
             norm = producers.get(x)
             if norm is None or norm.op != "BatchNormalization" or norm.attrs["training"]:
                 continue
-            only = len(readers[x]) == 1 and x not in outputs
-            if only and c in constant and all(n in constant for n in norm.inputs[1:5]) and _by_channel(graph, x, c):
+            known = c in constant and constant.issuperset(norm.inputs[1:5])
+            if x in sole and known and _by_channel(graph, x, c):
                 made = _changed(graph, node, norm, c)
                 constant.update(name for new in made for name in new.outputs)
                 kept.remove(norm)

@@ -22,17 +22,16 @@ KEPT = 3 * CACHE // 4
 
 
 def fuse_blocks(graph: Graph) -> None:
-    producers, readers = graph.producers(), graph.consumers()
-    outputs = set(graph.output_names())
+    producers, sole = graph.producers(), graph.sole_readers()
     taken: dict[int, Node | None] = {}
     for middle in graph.nodes:
         if middle.op != "Conv" or middle.attrs["algorithm"] != "depthwise" or not _is_3x3(middle, graph):
             continue
-        project = _only_reader(middle, readers, outputs)
+        project = sole.get(middle.outputs[0])
         if project is None or not _is_1x1(project, graph) or project.inputs[0] != middle.outputs[0]:
             continue
         expand = producers.get(middle.inputs[0])
-        alone = expand is not None and _only_reader(expand, readers, outputs) is middle
+        alone = sole.get(middle.inputs[0]) is middle
         if expand is None or not alone or not _is_1x1(expand, graph) or expand.input(3) or id(expand) in taken:
             expand = None
         block = _block(expand, middle, project, graph)
@@ -43,13 +42,6 @@ def fuse_blocks(graph: Graph) -> None:
         if expand is not None:
             taken[id(expand)] = None
     graph.nodes = [found for node in graph.nodes if (found := taken.get(id(node), node)) is not None]
-
-
-def _only_reader(node: Node, readers: dict[str, list[Node]], outputs: set[str]) -> Node | None:
-    """The node that alone reads the result of this one, which nothing else needs."""
-    name = node.outputs[0]
-    found = readers.get(name, [])
-    return found[0] if len(found) == 1 and name not in outputs else None
 
 
 def _is_3x3(node: Node, graph: Graph) -> bool:

@@ -133,19 +133,13 @@ def _rewrite_deform_conv(node: Node, writer: Writer) -> None:
 
 
 def _absorb_biases(graph: Graph) -> None:
-    producers = graph.producers()
-    readers = {name: len(nodes) for name, nodes in graph.consumers().items()}
-    outputs = set(graph.output_names())
-    constant = set(graph.initializers)
+    producers, sole, constant = graph.producers(), graph.sole_readers(), graph.constants()
     dropped: set[int] = set()
     made: list[Node] = []
-    for node in graph.nodes:
-        if all(name in constant for name in node.inputs if name) and any(node.inputs):
-            constant.update(node.outputs)
 
     def only_step(name: str) -> Node | None:
         """The node that computes a value which nobody but the next node reads."""
-        return producers.get(name) if readers.get(name) == 1 and name not in outputs else None
+        return producers.get(name) if name in sole else None
 
     for add in graph.nodes:
         if add.op != "Add" or len(add.inputs) != 2:

@@ -12,6 +12,7 @@ Rules (a value that is fused away must have one reader and be no graph output):
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 from nbcnn.graph import Graph, Node, is_float
 
@@ -29,28 +30,16 @@ RESIDUAL_INPUT = {
 CLAMPED = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization", "Add")
 
 
-class _Readers:
-    """Who reads what, kept while nodes are merged."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.count = {name: len(nodes) for name, nodes in graph.consumers().items()}
-        self.outputs = set(graph.output_names())
-
-    def single(self, name: str) -> bool:
-        return self.count.get(name, 0) == 1 and name not in self.outputs
-
-
 def fold_batch_norm(graph: Graph) -> None:
     """Rule 1."""
-    readers, producers = _Readers(graph), graph.producers()
-    weights = _weight_values(graph)
+    sole, producers, weights = graph.sole_readers(), graph.producers(), graph.constants()
     dropped: set[int] = set()
     for norm in list(graph.nodes):
         if norm.op != "BatchNormalization" or norm.attrs["training"]:
             continue
         linear = producers.get(norm.inputs[0])
         weights_only = all(name in weights for name in norm.inputs[1:5])
-        if linear is None or linear.op not in LINEAR or not weights_only or not readers.single(norm.inputs[0]):
+        if linear is None or linear.op not in LINEAR or not weights_only or norm.inputs[0] not in sole:
             continue
         weight = linear.inputs[1]
         bias = linear.input(2)
@@ -78,15 +67,6 @@ def fold_batch_norm(graph: Graph) -> None:
     graph.nodes = [n for n in graph.nodes if id(n) not in dropped]
 
 
-def _weight_values(graph: Graph) -> set[str]:
-    """Initializers, and what is computed from them alone."""
-    found = set(graph.initializers)
-    for node in graph.nodes:
-        if all(name in found for name in filter(None, node.inputs)):
-            found.update(filter(None, node.outputs))
-    return found
-
-
 def _bounds(node: Node, graph: Graph) -> tuple[float, float] | None:
     if node.op not in ("Relu", "Clip") or not is_float(graph.values[node.outputs[0]].dtype):
         return None
@@ -101,7 +81,7 @@ def _is_clamped(node: Node) -> bool:
 
 def fuse_epilogues(graph: Graph) -> None:
     """Rules 2 and 3."""
-    readers, producers = _Readers(graph), graph.producers()
+    sole, producers = graph.sole_readers(), graph.producers()
     position = {id(n): i for i, n in enumerate(graph.nodes)}
     dropped: set[int] = set()
     for index, node in enumerate(graph.nodes):
@@ -109,14 +89,14 @@ def fuse_epilogues(graph: Graph) -> None:
         merged: Node | None
         if bounds is not None:
             source = producers.get(node.inputs[0])
-            if source is None or source.op not in CLAMPED or _is_clamped(source) or not readers.single(node.inputs[0]):
+            if source is None or source.op not in CLAMPED or _is_clamped(source) or node.inputs[0] not in sole:
                 continue
             if source.op == "Add" and graph.values[source.inputs[0]].dims != graph.values[source.inputs[1]].dims:
                 continue
             source.attrs["low"], source.attrs["high"] = bounds
             merged = source
         elif node.op == "Add" and graph.values[node.inputs[0]].dims == graph.values[node.inputs[1]].dims:
-            merged = _absorb_addition(node, readers, producers, position)
+            merged = _absorb_addition(node, sole, producers, position)
             if merged is None:
                 continue
             position[id(merged)] = index
@@ -129,17 +109,14 @@ def fuse_epilogues(graph: Graph) -> None:
     graph.sort()
 
 
-def _absorb_addition(add: Node, readers: _Readers, producers: dict[str, Node], position: dict[int, int]) -> Node | None:
+def _absorb_addition(
+    add: Node, sole: Container[str], producers: dict[str, Node], position: dict[int, int]
+) -> Node | None:
     """The later producer of the two operands takes the other one as its residual."""
     found: list[tuple[int, Node, str]] = []
     for mine, other in ((0, 1), (1, 0)):
         source = producers.get(add.inputs[mine])
-        if (
-            source is None
-            or source.op not in RESIDUAL_INPUT
-            or _is_clamped(source)
-            or not readers.single(add.inputs[mine])
-        ):
+        if source is None or source.op not in RESIDUAL_INPUT or _is_clamped(source) or add.inputs[mine] not in sole:
             continue
         if source.input(RESIDUAL_INPUT[source.op]) or add.inputs[0] == add.inputs[1]:
             continue

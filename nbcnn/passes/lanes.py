@@ -195,20 +195,14 @@ def _pixels_in_lanes(graph: Graph) -> None:
 
 def _pool_while_storing(graph: Graph) -> None:
     """Rule 5."""
-    producers, readers = graph.producers(), graph.consumers()
-    outputs = set(graph.output_names())
+    producers, sole = graph.producers(), graph.sole_readers()
     for pool in [n for n in graph.nodes if n.op == "MaxPool"]:
         conv, win = producers.get(pool.inputs[0]), pool.attrs["window"]
-        if (
-            conv is None
-            or conv.op not in ("BatchConv", "PlanesConv")
-            or "pool" in conv.attrs
-            or len(readers[pool.inputs[0]]) > 1
-        ):
+        if conv is None or conv.op not in ("BatchConv", "PlanesConv") or "pool" in conv.attrs:
             continue
         fits = win.strides == win.kernel and not any((*win.begins, *win.ends)) and max(win.dilations) == 1
         whole = all(o * k <= n for o, k, n in zip(win.out, win.kernel, win.size, strict=True))
-        if fits and whole and pool.inputs[0] not in outputs:
+        if fits and whole and pool.inputs[0] in sole:
             conv.attrs["pool"] = win.kernel
             conv.outputs[0] = pool.outputs[0]
             graph.nodes.remove(pool)

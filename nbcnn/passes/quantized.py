@@ -45,6 +45,7 @@ class _Fuser:
         self.producers = graph.producers()
         self.readers = graph.consumers()
         self.outputs = set(graph.output_names())
+        self.sole = graph.sole_readers()
         self.before: dict[int, list[Node]] = {}
 
     # --- what is known of values
@@ -72,15 +73,11 @@ class _Fuser:
             return None
         return _Quantized(node.inputs[0], node.inputs[1], zero)
 
-    def only_reader(self, name: str) -> Node | None:
-        readers = self.readers.get(name, [])
-        return readers[0] if len(readers) == 1 and name not in self.outputs else None
-
     def result(self, node: Node) -> tuple[_Quantized, Node, dict[str, float]] | None:
         """What a node's output is quantized to, the QuantizeLinear, and what it is held between."""
-        reader, low = self.only_reader(node.outputs[0]), -math.inf
+        reader, low = self.sole.get(node.outputs[0]), -math.inf
         if reader is not None and (reader.op == "Relu" or _is_relu(reader)):
-            reader, low = self.only_reader(reader.outputs[0]), 0.0
+            reader, low = self.sole.get(reader.outputs[0]), 0.0
         if reader is None or reader.op != "QuantizeLinear":
             return None
         zero = self.zero_of(reader)

@@ -14,15 +14,14 @@ __all__ = ["pool_before_activation"]
 
 
 def pool_before_activation(graph: Graph) -> None:
-    producers, readers = graph.producers(), graph.consumers()
-    outputs = set(graph.output_names())
+    producers, sole = graph.producers(), graph.sole_readers()
     for pool in graph.nodes:
         between = pool.inputs[0] if pool.inputs else ""
         activation = producers.get(between)
         if pool.op != "MaxPool" or pool.output(1) or activation is None or activation.op not in ("Relu", "Clip"):
             continue
         source = producers.get(activation.inputs[0])
-        if len(readers[between]) > 1 or between in outputs or (source and source.op == "BatchNormalization"):
+        if between not in sole or (source and source.op == "BatchNormalization"):
             continue
         result, value = pool.outputs[0], graph.values[pool.outputs[0]]
         pooled = graph.new_value(f"{result}.pooled", value.dtype, value.dims, value.layout)

@@ -16,16 +16,14 @@ __all__ = ["fuse_shuffles"]
 
 
 def fuse_shuffles(graph: Graph) -> None:
-    producers, readers = graph.producers(), graph.consumers()
-    outputs = set(graph.output_names())
+    producers, sole = graph.producers(), graph.sole_readers()
     dropped: set[int] = set()
 
     def before(node: Node | None, op: str) -> Node | None:
         """The node of this kind that computes a node's input for it alone."""
         name = node.inputs[0] if node else ""
         found = producers.get(name)
-        alone = len(readers.get(name, [])) == 1 and name not in outputs
-        return found if found and found.op == op and alone else None
+        return found if found and found.op == op and name in sole else None
 
     for last in graph.nodes:
         turn = before(last, "Transpose") if last.op == "Reshape" else None
