@@ -34,8 +34,11 @@ GELU_TANH = 21  # the same, where the share is taken for (1 + tanh(sqrt(2 / pi) 
 FLOOR = 22
 CEIL = 23
 ROUND = 24  # halves to the even neighbour
+SWISH = 25  # x / (1 + exp(-a x))
+MISH = 26  # x tanh(softplus(x))
 PAIR = 32  # of two operands: PAIR + ADD, SUB, MUL, DIV, MAX, MIN, which see below, or
 WITHIN = 31  # PAIR + this: the second operand where the first lies between a and b or is one of them, else 0
+SWISH_SLOPE = 30  # PAIR + this: the second operand times the derivative of SWISH at the first
 CLAMP = 15  # only as a gradient: that of CLIP, told from y, with nothing passing at the bounds themselves
 
 # `arithmetic(code, a, b, y, ...)`: y = a op b. A code and its REVERSED one differ in which operand comes first.

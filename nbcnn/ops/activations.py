@@ -33,12 +33,11 @@ def _gelu(p: Program, x: int, attrs: dict[str, Any], dtype: np.dtype) -> int:
 
 
 def _mish(p: Program, x: int, attrs: dict[str, Any], dtype: np.dtype) -> int:
-    return p.pair(opcodes.MUL, x, p.step(opcodes.GATE, x))
+    return p.step(opcodes.MISH, x)
 
 
 def _swish(p: Program, x: int, attrs: dict[str, Any], dtype: np.dtype) -> int:
-    scaled = x if attrs["alpha"] == 1 else p.step(opcodes.AFFINE, x, a=attrs["alpha"])
-    return p.pair(opcodes.MUL, x, p.step(opcodes.SIGMOID, scaled))
+    return p.step(opcodes.SWISH, x, a=attrs["alpha"])
 
 
 def _celu(p: Program, x: int, attrs: dict[str, Any], dtype: np.dtype) -> int:

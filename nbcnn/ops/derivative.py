@@ -137,6 +137,12 @@ def _gate(p: Program, u: int, y: int, g: int, numbers: list[Number]) -> int:
     return _softplus(p, u, y, _tanh(p, u, y, g, numbers), numbers)
 
 
+def _mish(p: Program, u: int, y: int, g: int, numbers: list[Number]) -> int:
+    """Of u gate(u)."""
+    gate = p.step(op.GATE, u)
+    return p.pair(op.ADD, p.pair(op.MUL, g, gate), _gate(p, u, gate, p.pair(op.MUL, g, u), numbers))
+
+
 def _gelu(p: Program, u: int, y: int, g: int, numbers: list[Number]) -> int:
     """Of u P(u), P the normal distribution: P(u) + u P'(u)."""
     part = p.step(op.AFFINE, p.step(op.ERF, p.step(op.AFFINE, u, a=sqrt(0.5))), a=0.5, b=0.5)
@@ -167,10 +173,12 @@ RULES: dict[int, Rule] = {
     op.HARD_SWISH: _hard_swish,
     op.LEAKY_RELU: _leaky_relu,
     op.LOG: lambda p, u, y, g, c: p.pair(op.DIV, g, u),
+    op.MISH: _mish,
     op.NEG: lambda p, u, y, g, c: p.step(op.NEG, g),
     op.SIGMOID: _sigmoid,
     op.SOFTPLUS: _softplus,
     op.SQRT: lambda p, u, y, g, c: p.pair(op.DIV, g, p.step(op.AFFINE, y, a=2.0)),
+    op.SWISH: lambda p, u, y, g, c: p.pair(op.SWISH_SLOPE, u, g, a=c[0]),
     op.TANH: _tanh,
 }
 """By code. What is not here, and has one operand, is flat: SIGN, FLOOR, CEIL, ROUND, FILL."""

@@ -10,7 +10,7 @@ Rules:
 4. tanh(softplus(x)) is one step, with one exponential instead of two and a logarithm;
 5. where a network is trained, a chain reads one tensor, because its gradient reads that of its result too, and numbers
    that are trained stay outside;
-6. Gelu, however it is spelled, is one step (gelu.py).
+6. Gelu, Swish, Mish and HardSwish, however they are spelled, are one step each (recognize.py).
 
 What has become part of a convolution's or a sum's own clamp (fuse.py) is no link any more.
 """
@@ -26,7 +26,7 @@ from nbcnn.ops.activations import PROGRAMS
 from nbcnn.ops.arithmetic import CODES
 from nbcnn.ops.elementwise import SPECS, chain_nodes
 from nbcnn.ops.program import TENSORS, Number, Program
-from nbcnn.passes.gelu import recognize_gelu
+from nbcnn.passes.recognize import recognize
 
 __all__ = ["fuse_chains"]
 
@@ -205,5 +205,5 @@ def _chain(nodes: list[Node], graph: Graph, numbers: _Numbers) -> list[Node]:
     links = [node.op for node in nodes]
     dtype = graph.values[last.outputs[0]].dtype
     assert dtype is not None
-    program = recognize_gelu(writer.program, dtype)
+    program = recognize(writer.program, dtype)
     return chain_nodes(program, tensors, last.outputs[0], links, graph, last.name)

@@ -3,7 +3,12 @@
 from llvmlite import ir
 from numba.extending import intrinsic
 
-__all__ = ["between", "choose_equal", "max_lanes", "maximum"]
+__all__ = ["between", "choose_equal", "larger", "max_lanes", "maximum"]
+
+
+def emit_larger(builder, a, b):
+    """b where it is larger, else a, in one instruction; what becomes of NaN is not known."""
+    return builder.select(builder.fcmp_ordered(">", b, a), b, a)
 
 
 def emit_maximum(builder, a, b):
@@ -23,15 +28,28 @@ def maximum(typingctx, a, b):
 
 
 @intrinsic
-def max_lanes(typingctx, vec):
-    """max_lanes(vec): the largest lane; NaN where there is one."""
+def larger(typingctx, a, b):
+    """larger(a, b): the larger lane, where neither is NaN."""
 
     def codegen(context, builder, signature, args):
-        parts = [builder.extract_element(args[0], ir.IntType(32)(i)) for i in range(vec.count)]
-        while len(parts) > 1:
-            half = len(parts) // 2
-            parts = [emit_maximum(builder, parts[i], parts[i + half]) for i in range(half)]
-        return parts[0]
+        return emit_larger(builder, *args)
+
+    return a(a, a), codegen
+
+
+@intrinsic
+def max_lanes(typingctx, vec):
+    """max_lanes(vec): the largest lane, by halves; what becomes of NaN is not known."""
+
+    def codegen(context, builder, signature, args):
+        value, half, i32 = args[0], vec.count // 2, ir.IntType(32)
+        while half:
+            places = ir.Constant(ir.VectorType(i32, 2 * half), [(i + half) % (2 * half) for i in range(2 * half)])
+            other = builder.shuffle_vector(value, value, places)
+            value = emit_larger(builder, value, other)
+            lower = ir.Constant(ir.VectorType(i32, half), list(range(half)))
+            value, half = builder.shuffle_vector(value, value, lower), half // 2
+        return builder.extract_element(value, i32(0))
 
     return vec.element(vec), codegen
 

@@ -37,6 +37,7 @@ from nbcnn.kernels.opcodes import (
     LOG,
     MAX,
     MIN,
+    MISH,
     MUL,
     NEG,
     PAIR,
@@ -47,6 +48,8 @@ from nbcnn.kernels.opcodes import (
     SOFTPLUS,
     SQRT,
     SUB,
+    SWISH,
+    SWISH_SLOPE,
     TANH,
     TILE,
     WITHIN,
@@ -80,7 +83,7 @@ def _apply(code, x, y, a, b):
             y[i] = b * v if v > zero else negative
     elif code == SIGMOID:
         for i in range(count):
-            y[i] = one / (one + transcendental.exp(-x[i]))
+            y[i] = transcendental.sigmoid(x[i])
     elif code == HARD_SIGMOID:
         for i in range(count):
             v = a * x[i] + b
@@ -122,18 +125,20 @@ def _apply(code, x, y, a, b):
         for i in range(count):
             y[i] = transcendental.erf(x[i])
     elif code == GATE:
-        two, highest = one + one, x.dtype.type(40)
         for i in range(count):
-            # tanh(log(w)) is (w w - 1) / (w w + 1); with w = 1 + exp(x) nothing cancels in this form.
-            v = transcendental.exp(highest if x[i] > highest else x[i])
-            v *= v + two
-            y[i] = v / (v + two)
+            y[i] = transcendental.gate(x[i])
     elif code == GELU:
         for i in range(count):
             y[i] = transcendental.gelu(x[i])
     elif code == GELU_TANH:
         for i in range(count):
             y[i] = transcendental.gelu_tanh(x[i])
+    elif code == SWISH:
+        for i in range(count):
+            y[i] = x[i] * transcendental.sigmoid(a * x[i])
+    elif code == MISH:
+        for i in range(count):
+            y[i] = x[i] * transcendental.gate(x[i])
     elif code == FLOOR:
         for i in range(count):
             y[i] = np.floor(x[i])
@@ -180,6 +185,11 @@ def _apply_pair(code, u, v, y, a, b):
         for i in range(y.size):
             passed = v[i]
             y[i] = passed if (u[i] >= a) & (u[i] <= b) else zero
+    elif code == SWISH_SLOPE:
+        one = y.dtype.type(1)
+        for i in range(y.size):
+            s = transcendental.sigmoid(a * u[i])
+            y[i] = v[i] * s * (one + a * u[i] * (one - s))
 
 
 @serial
@@ -266,7 +276,7 @@ def _apply_grad(code, v, dy, dx, a, b):
             dx[i] = dy[i] * (one - v[i] * v[i])
     elif code == SOFTPLUS:
         for i in range(count):
-            dx[i] = dy[i] / (one + transcendental.exp(-v[i]))
+            dx[i] = dy[i] * transcendental.sigmoid(v[i])
     elif code == SIGN:
         for i in range(count):
             dx[i] = zero
@@ -287,7 +297,7 @@ def _apply_grad(code, v, dy, dx, a, b):
     elif code == ERF:
         slope = v.dtype.type(2 / math.sqrt(math.pi))
         for i in range(count):
-            dx[i] = dy[i] * slope * transcendental.exp(-v[i] * v[i])
+            dx[i] = dy[i] * slope * transcendental.finite_exp(-v[i] * v[i])
     elif code == HARD_SWISH:
         three = one + two
         for i in range(count):

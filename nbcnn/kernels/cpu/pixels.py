@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nbcnn.kernels.cpu.compare import emit_maximum
+from nbcnn.kernels.cpu.compare import emit_larger, emit_maximum
 from nbcnn.kernels.cpu.simd import (
     emit_clamp,
     emit_fma,
@@ -148,13 +148,9 @@ def _each(name: str, emit):
     return intrinsic(typing)
 
 
-def _emit_larger(builder, a, b):
-    return builder.select(builder.fcmp_ordered(">", b, a), b, a)
-
-
 add = _each("add", lambda builder, a, b: builder.fadd(a, b))
 maximum = _each("maximum", emit_maximum)
-larger = _each("larger", _emit_larger)
+larger = _each("larger", emit_larger)
 """The maximum in a third of the instructions, where no lane is NaN."""
 
 

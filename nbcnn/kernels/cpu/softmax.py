@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu import simd, transcendental
-from nbcnn.kernels.cpu.compare import max_lanes, maximum
+from nbcnn.kernels.cpu.compare import larger, max_lanes
 from nbcnn.kernels.cpu.jit import kernel, serial
 from nbcnn.kernels.cpu.part import part
 
@@ -20,23 +20,25 @@ BLOCK = 4096
 
 @serial
 def _largest(x):
-    """The maximum of a contiguous line, or NaN. Lines of a register and more are read in registers, the last of which
-    may overlap the one before; four maxima at once, because each waits for the one before.
+    """The maximum of a contiguous line; what it makes of NaN does not matter, because the sum becomes NaN anyhow.
+
+    Lines of a register and more are read in registers, the last of which may overlap the one before; four maxima at
+    once, because each waits for the one before.
     """
     lanes = simd.lanes(x)
     if x.size < lanes:
         top = x[0]
         for i in range(1, x.size):
-            top = x[i] if (x[i] > top) | math.isnan(x[i]) else top
+            top = max(top, x[i])
         return top
     last = x.size - lanes
     a = b = c = d = simd.load(x, last)
     for i in range(0, last, 4 * lanes):
-        a = maximum(a, simd.load(x, i))
-        b = maximum(b, simd.load(x, min(i + lanes, last)))
-        c = maximum(c, simd.load(x, min(i + 2 * lanes, last)))
-        d = maximum(d, simd.load(x, min(i + 3 * lanes, last)))
-    return max_lanes(maximum(maximum(a, b), maximum(c, d)))
+        a = larger(a, simd.load(x, i))
+        b = larger(b, simd.load(x, min(i + lanes, last)))
+        c = larger(c, simd.load(x, min(i + 2 * lanes, last)))
+        d = larger(d, simd.load(x, min(i + 3 * lanes, last)))
+    return max_lanes(larger(larger(a, b), larger(c, d)))
 
 
 @serial
@@ -49,13 +51,13 @@ def _line(x, y, log):
         for i in range(x.size):
             y[i] = x[i] - top
         for i in range(x.size):
-            total += transcendental.exp(y[i])
+            total += transcendental.finite_exp(y[i])
         shift = math.log(total)
         for i in range(x.size):
             y[i] -= shift
     else:
         for i in range(x.size):
-            e = transcendental.exp(x[i] - top)
+            e = transcendental.finite_exp(x[i] - top)
             y[i] = e
             total += e
         share = y.dtype.type(1) / total
@@ -74,7 +76,7 @@ def _strided_line(x, y, log, start, count, step):
     for i in range(count):
         at = start + i * step
         shifted = x[at] - top
-        e = transcendental.exp(shifted)
+        e = transcendental.finite_exp(shifted)
         total += e
         y[at] = shifted if log else e
     shift = math.log(total)
@@ -131,7 +133,7 @@ def _line_grad(y, dy, dx, log):
         for i in range(y.size):
             total += dy[i]
         for i in range(y.size):
-            dx[i] = dy[i] - transcendental.exp(y[i]) * total
+            dx[i] = dy[i] - transcendental.finite_exp(y[i]) * total
     else:
         for i in range(y.size):
             total += dy[i] * y[i]
@@ -147,7 +149,7 @@ def _strided_line_grad(y, dy, dx, log, start, count, step):
         total += dy[at] if log else dy[at] * y[at]
     for i in range(count):
         at = start + i * step
-        dx[at] = dy[at] - transcendental.exp(y[at]) * total if log else y[at] * (dy[at] - total)
+        dx[at] = dy[at] - transcendental.finite_exp(y[at]) * total if log else y[at] * (dy[at] - total)
 
 
 @kernel

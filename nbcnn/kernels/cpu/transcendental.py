@@ -1,10 +1,11 @@
-"""exp, expm1, tanh, log, softplus, erf and gelu of one number, written so that LLVM can vectorize a loop over them.
+"""exp, expm1, sigmoid, tanh, log, softplus, erf and gelu of one number, written so that LLVM can vectorize a loop over
+them.
 
-In float32 they are polynomials: exp and tanh after S. Moshier's Cephes library (single precision: expf, tanhf; errors
-of about 1 and 2 units in the last place), the others fitted for the smallest relative error of the result (Lawson's
-weighted least squares on Chebyshev nodes; 2e-8 or less before rounding). The C library's functions, one call a number,
-are several times slower. In float64, where speed does not matter here, they are the C library's. NaN stays NaN,
-overflow gives infinity, underflow zero.
+In float32 they rest on polynomials, fitted for the smallest relative error of the result (Lawson's weighted least
+squares on Chebyshev nodes; 2e-8 or less before rounding); errors are 1 to 3 units in the last place. A loop over them
+is to take no longer than its memory, some 16 cycles for a register of 16 numbers, so that every instruction counts. The
+C library's functions, one call a number, are several times slower. In float64, where speed does not matter here, they
+are the C library's. NaN stays NaN, overflow gives infinity, underflow zero.
 """
 
 from __future__ import annotations
@@ -17,7 +18,19 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["erf", "exp", "expm1", "gelu", "gelu_tanh", "log", "softplus", "tanh"]
+__all__ = [
+    "erf",
+    "exp",
+    "expm1",
+    "finite_exp",
+    "gate",
+    "gelu",
+    "gelu_tanh",
+    "log",
+    "sigmoid",
+    "softplus",
+    "tanh",
+]
 
 LOG2_E = np.float32(1.44269504088896341)
 LN2_HIGH = np.float32(0.693359375)
@@ -27,14 +40,15 @@ EXP_LOWEST, EXP_HIGHEST = np.float32(-87.0), np.float32(88.7228)
 HALF_LN2 = np.float32(0.34657359)
 INFINITY, NAN = np.float32(np.inf), np.float32(np.nan)
 EXP_COEFFICIENTS = tuple(
-    np.float32(c)
-    for c in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+    np.float32(c) for c in (1.3819825836e-3, 8.3686867729e-3, 4.1668277234e-2, 1.6666521132e-1, 4.9999994040e-1)
 )
-TANH_COEFFICIENTS = tuple(
-    np.float32(c) for c in (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+"""(exp(r) - 1 - r) / r ** 2 for a size of r up to ln(2) / 2, so that exp(r) is right."""
+EXPM1_COEFFICIENTS = tuple(
+    np.float32(c) for c in (1.3937862823e-3, 8.3665456623e-3, 4.1666436940e-2, 1.6666543484e-1, 5.0000000000e-1)
 )
-TANH_SMALL, TANH_ONE = np.float32(0.625), np.float32(10)
-"""Below the first the polynomial serves; from the second on tanh(x) is 1."""
+"""The same, so that exp(r) - 1 is right."""
+TANH_ONE, GATE_ONE = np.float32(10), np.float32(40)
+"""From here on tanh(x), and gate(x), is 1."""
 LOG_COEFFICIENTS = tuple(
     np.float32(c)
     for c in (
@@ -44,14 +58,8 @@ LOG_COEFFICIENTS = tuple(
 )
 """(log(1 + f) - f + f * f / 2) / f ** 3 for 1 + f between the roots of 1/2 and 2."""
 SMALLEST_NORMAL, TWO_TO_23, TWENTY_THREE = np.float32(2.0**-126), np.float32(2.0**23), np.float32(23)
-LOG1P_COEFFICIENTS = tuple(
-    np.float32(c)
-    for c in (
-        *(-3.2439808863e-3, 1.9851262737e-2, -5.6959159290e-2, 1.0603616893e-1, -1.5305570131e-1),
-        *(1.9675931468e-1, -2.4954132137e-1, 3.3329962268e-1, -4.9999902417e-1, 9.9999999529e-1),
-    )
-)
-"""log(1 + e) / e for e from 0 to 1."""
+ATANH_COEFFICIENTS = tuple(np.float32(c) for c in (1.4003376663e-1, 1.4001514018e-1, 2.0010718703e-1, 3.3333209157e-1))
+"""(atanh(s) / s - 1) / s ** 2 as a polynomial in s * s, for s from 0 to 1/3."""
 ERF_NEAR_COEFFICIENTS = tuple(
     np.float32(c)
     for c in (
@@ -144,8 +152,23 @@ def exp(x):
     raise NotImplementedError
 
 
+def finite_exp(x):
+    """exp of numbers up to 88, in fewer instructions; in kernels only."""
+    raise NotImplementedError
+
+
 def expm1(x):
     """e to the power of x, less one, exact near zero; in kernels only."""
+    raise NotImplementedError
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)); in kernels only."""
+    raise NotImplementedError
+
+
+def gate(x):
+    """tanh(log(1 + exp(x))), by which Mish multiplies x; in kernels only."""
     raise NotImplementedError
 
 
@@ -181,27 +204,35 @@ def gelu_tanh(x):
 
 @register_jitable
 def _near_one(r):
-    """exp(r) - 1 for a size of r below ln(2) / 2."""
-    c = EXP_COEFFICIENTS
-    p = _fma(_fma(_fma(_fma(_fma(c[0], r, c[1]), r, c[2]), r, c[3]), r, c[4]), r, c[5])
-    return _fma(p * r, r, r)
+    """exp(r) - 1 for a size of r up to ln(2) / 2."""
+    c = EXPM1_COEFFICIENTS
+    q = _fma(_fma(_fma(_fma(c[0], r, c[1]), r, c[2]), r, c[3]), r, c[4])
+    return _fma(q * r, r, r)
+
+
+@register_jitable
+def _reduced(x):
+    """n and r with x = n ln(2) + r, where n is whole and r as small as can be."""
+    n = np.rint(x * LOG2_E)
+    return n, _fma(n, -LN2_LOW, _fma(n, -LN2_HIGH, x))
 
 
 @register_jitable
 def _exp_between(x):
-    """exp(x) for x between EXP_LOWEST and EXP_HIGHEST; what becomes of NaN is not known."""
-    n = np.floor(_fma(x, LOG2_E, HALF))
-    r = _fma(n, -LN2_LOW, _fma(n, -LN2_HIGH, x))
-    return _scale(_near_one(r) + ONE, np.int32(n))
+    """exp(x) for x between EXP_LOWEST and EXP_HIGHEST, and NaN for NaN, which the conversion to an integer makes a
+    number that leaves its bits alone.
+    """
+    n, r = _reduced(x)
+    c = EXP_COEFFICIENTS
+    q = _fma(_fma(_fma(_fma(c[0], r, c[1]), r, c[2]), r, c[3]), r, c[4])
+    return _scale(_fma(_fma(q, r, ONE), r, ONE), np.int32(n))
 
 
 def _exp_float32(x):
     z = EXP_LOWEST if x < EXP_LOWEST else x
-    z = EXP_HIGHEST if z > EXP_HIGHEST else z
-    y = _exp_between(z)
+    y = _exp_between(EXP_HIGHEST if z > EXP_HIGHEST else z)
     y = ZERO if x < EXP_LOWEST else y
-    y = INFINITY if x > EXP_HIGHEST else y
-    return x if math.isnan(x) else y
+    return INFINITY if x > EXP_HIGHEST else y
 
 
 def _exp_float64(x):
@@ -213,16 +244,57 @@ def _exp(x):
     return _exp_float32 if x == types.float32 else _exp_float64
 
 
+def _finite_exp_float32(x):
+    y = _exp_between(EXP_LOWEST if x < EXP_LOWEST else x)
+    return ZERO if x < EXP_LOWEST else y
+
+
+@overload(finite_exp, inline="never")
+def _finite_exp(x):
+    return _finite_exp_float32 if x == types.float32 else _exp_float64
+
+
+def _sigmoid_float32(x):
+    z = -EXP_HIGHEST if x < -EXP_HIGHEST else x
+    y = ONE / (ONE + _exp_between(-(-EXP_LOWEST if z > -EXP_LOWEST else z)))
+    return ZERO if x < -EXP_HIGHEST else y
+
+
+def _sigmoid_float64(x):
+    return 1.0 / (1.0 + math.exp(-x))
+
+
+@overload(sigmoid, inline="never")
+def _sigmoid(x):
+    return _sigmoid_float32 if x == types.float32 else _sigmoid_float64
+
+
+def _gate_float32(x):
+    # tanh(log(w)) is (w w - 1) / (w w + 1); with w = 1 + exp(x) nothing cancels in this form.
+    v = finite_exp(GATE_ONE if x > GATE_ONE else x)
+    v *= v + TWO
+    return v / (v + TWO)
+
+
+def _gate_float64(x):
+    v = math.exp(40.0 if x > 40.0 else x)
+    v *= v + 2.0
+    return v / (v + 2.0)
+
+
+@overload(gate, inline="never")
+def _gate(x):
+    return _gate_float32 if x == types.float32 else _gate_float64
+
+
 def _tanh_float32(x):
-    size = abs(x)
-    square = x * x
-    c = TANH_COEFFICIENTS
-    p = _fma(_fma(_fma(_fma(c[0], square, c[1]), square, c[2]), square, c[3]), square, c[4])
-    small = _fma(p * square, x, x)
-    t = TANH_ONE if size > TANH_ONE else size
-    large = ONE - TWO / (_exp_between(TWO * t) + ONE)
-    large = -large if x < ZERO else large
-    return large if size >= TANH_SMALL else small
+    # e / (e + 2) with e = exp(2 x) - 1, which is exact near zero: 2 ** n (exp(r) - 1) + (2 ** n - 1).
+    z = -TANH_ONE if x < -TANH_ONE else x
+    z = TANH_ONE if z > TANH_ONE else z
+    n, r = _reduced(z + z)
+    scale = _scale(ONE, np.int32(n))
+    e = _fma(_near_one(r), scale, scale - ONE)
+    return e / (e + TWO)
 
 
 def _tanh_float64(x):
@@ -274,12 +346,12 @@ def _log(x):
 
 
 def _softplus_float32(x):
-    c, z = LOG1P_COEFFICIENTS, -abs(x)
-    e = _exp_between(EXP_LOWEST if z < EXP_LOWEST else z)
-    e = ZERO if z < EXP_LOWEST else e
-    p = _fma(_fma(_fma(_fma(_fma(c[0], e, c[1]), e, c[2]), e, c[3]), e, c[4]), e, c[5])
-    p = _fma(_fma(_fma(_fma(p, e, c[6]), e, c[7]), e, c[8]), e, c[9])
-    return (ZERO if x < ZERO else x) + e * p
+    # log(1 + e) is 2 atanh(e / (2 + e)).
+    e, c = finite_exp(-abs(x)), ATANH_COEFFICIENTS
+    s = e / (TWO + e)
+    u = s * s
+    p = _fma(_fma(_fma(_fma(c[0], u, c[1]), u, c[2]), u, c[3]), u, ONE)
+    return _fma(s + s, p, ZERO if x < ZERO else x)
 
 
 def _softplus_float64(x):
@@ -320,11 +392,10 @@ def _gelu_float32(x):
     c, w = TAIL_COEFFICIENTS, ONE / _fma(TAIL_BEND, t, ONE)
     p = _fma(_fma(_fma(_fma(c[0], w, c[1]), w, c[2]), w, c[3]), w, c[4])
     p = _fma(_fma(_fma(_fma(p, w, c[5]), w, c[6]), w, c[7]), w, c[8])
-    square = t * t
-    lost = _fma(t, t, -square)  # what the rounding of the square left out, and exp would multiply
-    n = np.floor(_fma(square, -HALF * LOG2_E, HALF))
-    r = _fma(n, -LN2_LOW, _fma(n, -LN2_HIGH, -HALF * square))
-    tail = t * w * p * _scale(_near_one(_fma(lost, -HALF, r)) + ONE, np.int32(n))
+    n = np.rint(t * t * (-HALF * LOG2_E))
+    # The square once more, not rounded before n ln(2) is taken off: what its rounding leaves out, exp would multiply.
+    r = -HALF * _fma(n, TWO * LN2_LOW, _fma(t, t, n * (TWO * LN2_HIGH)))
+    tail = t * w * p * _scale(_near_one(r) + ONE, np.int32(n))
     tail = ZERO if size > TAIL_END else tail
     return (x if x > ZERO else ZERO) - tail
 
