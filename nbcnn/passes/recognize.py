@@ -131,7 +131,7 @@ def _forms_of(program: Program, result: int, forms: dict[int, dict[int, _Form]],
             found[base] = scaled and scaled.plus(_Form((b,)))
         elif code < op.PAIR and not form.heart:
             heart = _heart(code, a, b, form.p, tolerance)
-            found[base] = heart and _Form((), (1.0,), heart)
+            found[base] = _Form((), (1.0,), heart) if heart else None
         elif code >= op.PAIR and base in forms[second]:
             other = forms[second][base]
             if code == op.PAIR + op.MUL:

@@ -19,6 +19,7 @@ import nbcnn
 from nbcnn.autodiff import differentiate
 from nbcnn.executor import execute
 from nbcnn.graph import Value
+from nbcnn.kernels import opcodes
 from nbcnn.lower import lower_for_training
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.specialize import Mode
@@ -172,6 +173,46 @@ def test_a_chain_is_one_node(name: str, shape: tuple[int, ...]) -> None:
             wanted = formula(wide.get("x"), wide.get("z"))
         np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(got, onnxruntime_run(source, given)[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("SiLU", opcodes.SWISH),
+        ("HardSwish", opcodes.HARD_SWISH),
+        ("HardSwish, divided last", opcodes.HARD_SWISH),
+        ("HardSwish, divided first", opcodes.HARD_SWISH),
+        ("Mish", opcodes.MISH),
+        ("Gelu", opcodes.GELU),
+        ("Gelu by tanh", opcodes.GELU_TANH),
+    ],
+)
+def test_an_activation_that_is_spelled_out_is_one_step(name: str, code: int) -> None:
+    model = nbcnn.load(network(CASES[name][0], (2, 5)))
+    (chain,) = model.plan(feeds(model, (2, 5))).graph.nodes
+    assert [step[0] for step in chain.attrs["program"].steps] == [code]
+
+
+@pytest.mark.parametrize(
+    ("slope", "low", "high", "factor"), [(1.0, 0.0, 6.0, 0.2), (1.0, 0.0, 5.0, 1 / 6), (0.9, 0.0, 6.0, 1 / 6)]
+)
+def test_what_is_only_like_an_activation_is_not_taken_for_it(
+    slope: float, low: float, high: float, factor: float
+) -> None:
+    """x (slope x + 3 between low and high) factor, with numbers that are not HardSwish's."""
+    numbers = {"slope": slope, "three": 3.0, "low": low, "high": high, "factor": factor}
+    nodes = [node("Constant", [], [k], value=numpy_helper.from_array(np.float32(v))) for k, v in numbers.items()]
+    nodes += [
+        node("Mul", ["x", "slope"], ["a"]),
+        node("Add", ["a", "three"], ["b"]),
+        node("Clip", ["b", "low", "high"], ["c"]),
+        node("Mul", ["x", "c"], ["d"]),
+        node("Mul", ["d", "factor"], ["y"]),
+    ]
+    model = nbcnn.load(proto(nodes, {"x": (40,)}, {"y": (40,)}, {}))
+    x = np.linspace(-8, 8, 40, dtype=np.float32)
+    wanted = x.astype(np.float64) * np.clip(slope * x + 3, low, high) * factor
+    np.testing.assert_allclose(model.run(None, {"x": x})[0], wanted, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", CASES)

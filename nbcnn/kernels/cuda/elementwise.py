@@ -35,6 +35,7 @@ from nbcnn.kernels.opcodes import (
     LOG,
     MAX,
     MIN,
+    MISH,
     MUL,
     NEG,
     PAIR,
@@ -45,6 +46,8 @@ from nbcnn.kernels.opcodes import (
     SOFTPLUS,
     SQRT,
     SUB,
+    SWISH,
+    SWISH_SLOPE,
     TANH,
     TILE,
     WITHIN,
@@ -60,6 +63,15 @@ SHARED = 48 * 1024
 WARP = 32
 GELU_SLOPE, GELU_BEND = math.sqrt(8 / math.pi), 0.044715 * math.sqrt(8 / math.pi)
 ERF_SLOPE = 2 / math.sqrt(math.pi)
+
+
+@device
+def _gate(x, two, highest):
+    """tanh(softplus(x)), which is 1 from `highest` on."""
+    # tanh(log(w)) is (w w - 1) / (w w + 1); with w = 1 + exp(x) nothing cancels in this form.
+    v = exp(highest if x > highest else x)
+    v *= v + two
+    return v / (v + two)
 
 
 @device
@@ -121,12 +133,8 @@ def _apply(code, x, y, a, b):
         for i in range(WIDTH):
             y[i] = math.erf(x[i])
     elif code == GATE:
-        two, highest = kind(2), kind(40)
         for i in range(WIDTH):
-            # tanh(log(w)) is (w w - 1) / (w w + 1); with w = 1 + exp(x) nothing cancels in this form.
-            v = exp(highest if x[i] > highest else x[i])
-            v *= v + two
-            y[i] = v / (v + two)
+            y[i] = _gate(x[i], kind(2), kind(40))
     elif code == GELU:
         for i in range(WIDTH):
             share = normal_cdf(x[i])
@@ -137,6 +145,12 @@ def _apply(code, x, y, a, b):
             # (1 + tanh(u)) / 2 is 1 / (1 + exp(-2 u)), in which nothing cancels.
             v = exp(-x[i] * (x[i] * x[i] * bend + slope))
             y[i] = zero if math.isinf(v) else x[i] / (one + v)
+    elif code == SWISH:
+        for i in range(WIDTH):
+            y[i] = x[i] / (one + exp(-a * x[i]))
+    elif code == MISH:
+        for i in range(WIDTH):
+            y[i] = x[i] * _gate(x[i], kind(2), kind(40))
     elif code == FLOOR:
         for i in range(WIDTH):
             y[i] = floor(x[i])
@@ -182,6 +196,11 @@ def _apply_pair(code, u, v, y, a, b):
     elif code == WITHIN:
         for i in range(WIDTH):
             y[i] = v[i] if u[i] >= a and u[i] <= b else zero
+    elif code == SWISH_SLOPE:
+        one = y.dtype.type(1)
+        for i in range(WIDTH):
+            s = one / (one + exp(-a * u[i]))
+            y[i] = v[i] * s * (one + a * u[i] * (one - s))
 
 
 @device
