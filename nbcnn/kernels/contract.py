@@ -89,6 +89,7 @@ KERNELS: dict[str, str] = {
     "reduce_max_grad": "reduce",
     "reduce_product_grad": "reduce_mapped",
     "reduce_rows": "reduce",
+    "requantize_table": "quantized",
     "roi_align": "roi",
     "roi_align_grad": "roi",
     "roi_pool": "roi",

@@ -66,14 +66,8 @@ class RequantizeTable(Conversion):
     """
 
     def bind(self, node: Node, b: Binder) -> None:
-        attrs = node.attrs
-
-        def fill(x_scale: np.ndarray, y_scale: np.ndarray, table: np.ndarray) -> None:
-            real = (np.arange(256) - attrs["zeros"][0]).astype(np.float32) * x_scale.astype(np.float32)
-            steps = np.clip(real / y_scale.astype(np.float32), attrs["low"], attrs["high"])
-            table[:] = (np.rint(steps) + attrs["zeros"][1]).astype(BYTE)
-
-        b.call(fill, *(b.buffer(name) for name in (*node.inputs, *node.outputs)))
+        attrs, buffers = node.attrs, [b.buffer(name) for name in (*node.inputs, *node.outputs)]
+        b.call("requantize_table", *buffers, attrs["zeros"], attrs["low"], attrs["high"])
 
 
 @register("LookUp")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from nbcnn.kernels.cpu.jit import kernel, serial
+from nbcnn.kernels.cpu.jit import kernel, serial, small_kernel
 from nbcnn.kernels.cpu.rounding import divide, nearest
 
-__all__ = ["look_up", "quantized_add", "quantized_mean"]
+__all__ = ["look_up", "quantized_add", "quantized_mean", "requantize_table"]
 
 BLOCK = 8192
 
@@ -86,3 +86,16 @@ def look_up(x, y, table):
         first = np.int64(index) * BLOCK
         last = min(first + BLOCK, y.size)
         _look_up(x[first:last], y[first:last], table)
+
+
+@small_kernel
+def requantize_table(x_scale, y_scale, table, zeros, low, high):
+    """table (256) = what becomes of each byte of a quantization x in another one y: held between low and high, in steps
+    of y, rounded, and shifted. zeros: the zero points of x and y.
+    """
+    floor, ceiling = np.float32(low), np.float32(high)
+    for i in range(table.size):
+        v = divide(np.float32(i - zeros[0]) * np.float32(x_scale[0]), np.float32(y_scale[0]))
+        v = v if v > floor else floor
+        v = ceiling if v > ceiling else v
+        table[i] = nearest(v) + zeros[1]

@@ -16,11 +16,11 @@ import numpy as np
 from nbcnn.kernels.cuda._cuda import BLOCK, SIMULATED, Kernel, cuda, device, kernel, launch, spread
 from nbcnn.kernels.cuda.bytes import QUAD, set_word
 from nbcnn.kernels.cuda.index import divide, remainder
+from nbcnn.kernels.cuda.integer_finish import FINISH, finish_of, store_first
 from nbcnn.kernels.cuda.integer_tile import any_word, blank, commit, copy_async, multiply, spill, wait
-from nbcnn.kernels.cuda.memory import WIDTH, aligned, store
-from nbcnn.kernels.cuda.rounding import nearest
+from nbcnn.kernels.cuda.memory import WIDTH
 
-__all__ = ["finish_of", "integer_gather", "pack_integers", "pad_integers", "part_of"]
+__all__ = ["integer_gather", "pack_integers", "pad_integers", "part_of"]
 
 STEP = 16
 """Words of the depth that are multiplied between two barriers."""
@@ -114,32 +114,6 @@ def pad_integers(x, y, edge, size, begins, wide, flip, planes):
     """
     count = size[0] * wide[0] * wide[1] * wide[2] * size[4]
     spread(_pad, count, x, y, edge, count, size, begins, wide, flip, planes)
-
-
-@device
-def _as_sum(total, factor, zero, low, high):
-    return total
-
-
-@device
-def _as_real(total, factor, zero, low, high):
-    real = np.float32(total) * factor
-    real = real if real > low else low
-    return high if real > high else real
-
-
-@device
-def _as_byte(total, factor, zero, low, high):
-    return nearest(_as_real(total, factor, zero, low, high)) + zero
-
-
-FINISH = {"int32": _as_sum, "float32": _as_real, "uint8": _as_byte, "int8": _as_byte}
-"""What becomes of a sum, by the type of y."""
-
-
-def finish_of(dtype: np.dtype) -> str:
-    """The key among finishes that stands for all that are alike."""
-    return "uint8" if dtype == np.int8 else dtype.name
 
 
 @device
@@ -269,16 +243,7 @@ def _make(tile: tuple[int, int, int, int], vector: int, finish: str) -> Kernel:
                 b = result(np.int32(words[spot + 1] + offsets[place + 1]), scales[place + 1], zero, low, high)
                 c = result(np.int32(words[spot + 2] + offsets[place + 2]), scales[place + 2], zero, low, high)
                 d = result(np.int32(words[spot + 3] + offsets[place + 3]), scales[place + 3], zero, low, high)
-                if channel + WIDTH <= channels and aligned(y, at):
-                    store(y, at, a, b, c, d)
-                else:
-                    y[at] = a
-                    if channel + 1 < channels:
-                        y[at + 1] = b
-                    if channel + 2 < channels:
-                        y[at + 2] = c
-                    if channel + 3 < channels:
-                        y[at + 3] = d
+                store_first(y, at, channels - channel, a, b, c, d)
 
     gather.__name__ = f"gather_{rows}x{columns}_{vector}_{finish}"
     return kernel(gather)
@@ -288,7 +253,7 @@ GATHER = {
     (tile, vector, finish): _make(tile, vector, finish)
     for tile in (LARGE, SMALL)
     for vector in (1, 4)
-    for finish in ("int32", "float32", "uint8")
+    for finish in FINISH
 }
 
 

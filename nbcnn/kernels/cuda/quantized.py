@@ -8,7 +8,7 @@ from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, spread
 from nbcnn.kernels.cuda.memory import WIDTH, aligned, load, store
 from nbcnn.kernels.cuda.rounding import nearest
 
-__all__ = ["look_up", "quantized_add", "quantized_mean"]
+__all__ = ["look_up", "quantized_add", "quantized_mean", "requantize_table"]
 
 LANES = 32
 """Neighbouring channels whose means a block computes."""
@@ -61,7 +61,7 @@ def _mean(x, y, x_scale, y_scale, shape, zeros, low, high):
     sums = cuda.shared.array(BLOCK, np.int32)
     lane, line = cuda.threadIdx.x, cuda.threadIdx.y
     own = line * LANES + lane
-    channel, image = cuda.blockIdx.x * LANES + lane, cuda.blockIdx.y
+    image, channel = cuda.blockIdx.x, cuda.blockIdx.y * LANES + lane
     found = np.int32(0)
     if channel < channels:
         for pixel in range(line, pixels, cuda.blockDim.y):
@@ -81,7 +81,7 @@ def quantized_mean(x, y, sums, x_scale, y_scale, shape, zeros, low, high):
     and y. sums: not used.
     """
     images, _pixels, channels = shape
-    grid = (-(-channels // LANES), images)
+    grid = (images, -(-channels // LANES))
     bounds = np.float32(low), np.float32(high)
     launch(_mean, grid, (LANES, BLOCK // LANES), x, y, x_scale, y_scale, shape, zeros, *bounds)
 
@@ -103,3 +103,17 @@ def _look_up(x, y, table):
 def look_up(x, y, table):
     """y = table[x], bytes."""
     spread(_look_up, -(-y.size // WIDTH), x, y, table)
+
+
+@kernel
+def _table(x_scale, y_scale, table, zeros, low, high):
+    for i in range(cuda.grid(1), table.size, cuda.gridsize(1)):
+        steps = np.float32(i - zeros[0]) * np.float32(x_scale[0]) / np.float32(y_scale[0])
+        table[i] = _held(steps, low, high, zeros[1])
+
+
+def requantize_table(x_scale, y_scale, table, zeros, low, high):
+    """table (256) = what becomes of each byte of a quantization x in another one y: held between low and high, in steps
+    of y, rounded, and shifted. zeros: the zero points of x and y.
+    """
+    spread(_table, table.size, x_scale, y_scale, table, zeros, np.float32(low), np.float32(high))
