@@ -16,9 +16,9 @@ import numpy as np
 from nbcnn.kernels.cuda._cuda import BLOCK, SIMULATED, Kernel, cuda, device, kernel, launch, spread
 from nbcnn.kernels.cuda.bytes import QUAD, set_word
 from nbcnn.kernels.cuda.index import divide, remainder
-from nbcnn.kernels.cuda.integer_finish import FINISH, finish_of, store_first
+from nbcnn.kernels.cuda.integer_finish import finish
 from nbcnn.kernels.cuda.integer_tile import any_word, blank, commit, copy_async, multiply, spill, wait
-from nbcnn.kernels.cuda.memory import WIDTH
+from nbcnn.kernels.cuda.memory import WIDTH, load
 
 __all__ = ["integer_gather", "pack_integers", "pad_integers", "part_of"]
 
@@ -32,6 +32,10 @@ WARP = 32
 LARGE = (1, 1, 2, 2) if SIMULATED else (4, 2, 2, 4)
 """A tile: warps down and across, and 16-pixel by 8-channel products of a warp, down and across."""
 SMALL = (1, 1, 1, 2) if SIMULATED else (2, 2, 1, 2)
+BESIDE = -(1 << 30)
+"""A move that meets no pixel."""
+REGISTERS = 128
+"""Of a thread, so that two blocks of large tiles fit a multiprocessor."""
 FILLED = 2 if SIMULATED else 132
 """Blocks that keep a GPU busy: where large tiles make fewer, small ones are taken."""
 
@@ -137,66 +141,67 @@ def _meets(d, h, w, source):
     return 0 <= d < in_d and 0 <= h < in_h and 0 <= w < in_w
 
 
-def _make(tile: tuple[int, int, int, int], vector: int, finish: str) -> Kernel:
-    """The kernel for tiles of this shape, and copies of so many words."""
+@device
+def _copy_weights(words, at, w, taps, first, group, column, total, quads, padded, threads, pitch, across):
+    """The weights of words first, ... of the depth, for 4 * across channels from `column` on."""
+    for i in range(cuda.threadIdx.x, STEP * across, threads):
+        row, left = i // across, i % across * 4
+        depth, start = first + row, 0
+        full = depth < total and column + left < padded
+        if full:
+            tap = divide(depth, quads)
+            number = taps[4 * tap + 3] * quads + depth - tap * quads
+            start = ((group * total + number) * padded + column + left) * QUAD
+        copy_async(words, at + row * pitch + left, w, start, full)
+
+
+@device
+def _copy_pixels(words, at, x, edge, taps, first, starts, places, source, total, quads, threads, rows, vector):
+    """The pixels' words first, ... of the depth, so many at once."""
+    own, in_a_row = cuda.threadIdx.x, STEP // vector
+    column = own % in_a_row * vector
+    depth = first + column
+    move, tap_d, tap_h, tap_w = 0, BESIDE, 0, 0
+    if depth < total:
+        tap = divide(depth, quads)
+        tap_d, tap_h, tap_w = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
+        move = ((tap_d * source[1] + tap_h) * source[2] + tap_w) * source[3] + (depth - tap * quads) * QUAD
+    for row in range(own // in_a_row, rows, threads // in_a_row):
+        d, h, w = places[3 * row] + tap_d, places[3 * row + 1] + tap_h, places[3 * row + 2] + tap_w
+        meets, start, spot = _meets(d, h, w, source), starts[row] + move, at + row * PITCH + column
+        if vector == 1:
+            words[spot] = any_word(x, start) if meets else any_word(edge, 0)
+        elif meets:
+            copy_async(words, spot, x, start, True)
+        else:
+            copy_async(words, spot, edge, 0, True)
+
+
+def _make(tile: tuple[int, int, int, int], vector: int) -> Kernel:
+    """The kernel for tiles of this shape, and copies of so many words. What it closes over are integers, so that the
+    disk cache knows it again.
+    """
     warps_down, warps_across, down, across = tile
     threads = WARP * warps_down * warps_across
     tall, wide = down * 16, across * 8
     rows, columns = warps_down * tall, warps_across * wide
-    w_pitch = columns + 8  # 4 words by 8 channels lie in different banks
+    w_pitch = out_pitch = columns + 8  # 4 words by 8 channels lie in different banks
     w_first = rows * PITCH
     stage = w_first + STEP * w_pitch
-    out_pitch = columns + 8
-    size = max(STAGES * stage, rows * out_pitch)
-    sums_count, per_row, quads_across = down * across * 4, STEP // vector, columns // 4
-    result, thrice, left_over = FINISH[finish], 3 * rows, STAGES - 2
-
-    @device
-    def copy_weights(words, at, w, taps, first, group, column, total, quads, padded):
-        """The weights of words first, ... of the depth."""
-        for i in range(cuda.threadIdx.x, STEP * quads_across, threads):
-            row, left = i // quads_across, i % quads_across * 4
-            depth, start = first + row, 0
-            full = depth < total and column + left < padded
-            if full:
-                tap = divide(depth, quads)
-                number = taps[4 * tap + 3] * quads + depth - tap * quads
-                start = ((group * total + number) * padded + column + left) * QUAD
-            copy_async(words, at + row * w_pitch + left, w, start, full)
-
-    @device
-    def copy_pixels(words, at, x, edge, taps, first, starts, places, source, total, quads):
-        """The pixels' words first, ... of the depth."""
-        own = cuda.threadIdx.x
-        column = own % per_row * vector
-        depth = first + column
-        move, tap_d, tap_h, tap_w = 0, -1 << 30, 0, 0
-        if depth < total:
-            tap = divide(depth, quads)
-            tap_d, tap_h, tap_w = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
-            move = ((tap_d * source[1] + tap_h) * source[2] + tap_w) * source[3] + (depth - tap * quads) * QUAD
-        for row in range(own // per_row, rows, threads // per_row):
-            d, h, w = places[3 * row] + tap_d, places[3 * row + 1] + tap_h, places[3 * row + 2] + tap_w
-            meets, start, spot = _meets(d, h, w, source), starts[row] + move, at + row * PITCH + column
-            if vector == 1:
-                words[spot] = any_word(x, start) if meets else any_word(edge, 0)
-            elif meets:
-                copy_async(words, spot, x, start, True)
-            else:
-                copy_async(words, spot, edge, 0, True)
+    size, three = max(STAGES * stage, rows * out_pitch), 3 * rows
+    count, quads_across, behind = down * across * 4, columns // 4, STAGES - 2
 
     def gather(
-        x, w, offsets, edge, scales, y, taps, grid, source, target, weights, quads, padded, across_tiles, zero, low,
-        high,
+        x, w, offsets, edge, scales, y, taps, grid, source, target, weights, quads, padded, tiles, zero, low, high
     ):  # fmt: skip
         words = cuda.shared.array(size, np.int32)
         starts = cuda.shared.array(rows, np.int64)
         outs = cuda.shared.array(rows, np.int64)
-        places = cuda.shared.array(thrice, np.int32)
+        places = cuda.shared.array(three, np.int32)
         _groups, channels, x_apart, y_apart = weights
         own, group = cuda.threadIdx.x, cuda.blockIdx.y
-        tile_row, tile_column = divide(cuda.blockIdx.x, across_tiles), remainder(cuda.blockIdx.x, across_tiles)
-        pixels, first, column = grid[0] * grid[1] * grid[2] * grid[3], tile_row * rows, tile_column * columns
+        first, column = divide(cuda.blockIdx.x, tiles) * rows, remainder(cuda.blockIdx.x, tiles) * columns
+        pixels = grid[0] * grid[1] * grid[2] * grid[3]
         for row in range(own, rows, threads):
             start, d, h, w_, out = _locate(min(first + row, pixels - 1), grid, source, target)
             starts[row], outs[row] = start + group * x_apart, out + group * y_apart
@@ -204,30 +209,31 @@ def _make(tile: tuple[int, int, int, int], vector: int, finish: str) -> Kernel:
         cuda.syncthreads()
         total = taps.size // 4 * quads
         steps = (total + STEP - 1) // STEP
-        for step in range(STAGES - 1):
-            at = step * stage
-            copy_pixels(words, at, x, edge, taps, step * STEP, starts, places, source, total, quads)
-            copy_weights(words, at + w_first, w, taps, step * STEP, group, column, total, quads, padded)
-            commit()
         warp, lane = own // WARP, own % WARP
         a_first = warp // warps_across * tall * PITCH
         b_first = w_first + warp % warps_across * wide
-        sums = blank(sums_count)
-        for step in range(steps):
-            wait(left_over)
-            cuda.syncthreads()
+        sums = blank(count)
+        for step in range(1 - STAGES, steps):
+            if step >= 0:
+                wait(behind)
+                cuda.syncthreads()
             # What is overwritten now was multiplied before the barrier.
             ahead = step + STAGES - 1
             if ahead < steps:
-                at = ahead % STAGES * stage
-                copy_pixels(words, at, x, edge, taps, ahead * STEP, starts, places, source, total, quads)
-                copy_weights(words, at + w_first, w, taps, ahead * STEP, group, column, total, quads, padded)
+                at, depth = ahead % STAGES * stage, ahead * STEP
+                _copy_pixels(
+                    words, at, x, edge, taps, depth, starts, places, source, total, quads, threads, rows, vector
+                )  # fmt: skip
+                _copy_weights(
+                    words, at + w_first, w, taps, depth, group, column, total, quads, padded, threads, w_pitch,
+                    quads_across,
+                )  # fmt: skip
             commit()
-            at = step % STAGES * stage
-            for k in range(0, STEP, 8):
-                sums = multiply(
-                    sums, x, words, at + a_first + k, PITCH, at + b_first + k * w_pitch, w_pitch, lane, across
-                )
+            if step >= 0:
+                at = step % STAGES * stage
+                for k in range(0, STEP, 8):
+                    a, b = at + a_first + k, at + b_first + k * w_pitch
+                    sums = multiply(sums, x, words, a, PITCH, b, w_pitch, lane, across)
         wait(0)
         cuda.syncthreads()
         # Sums go through shared memory, so that neighbouring threads write neighbouring channels.
@@ -238,23 +244,21 @@ def _make(tile: tuple[int, int, int, int], vector: int, finish: str) -> Kernel:
             row, left = i // quads_across, i % quads_across * WIDTH
             channel, spot = column + left, row * out_pitch + left
             if first + row < pixels and channel < channels:
-                place, at = group * padded + channel, outs[row] + channel
-                a = result(np.int32(words[spot] + offsets[place]), scales[place], zero, low, high)
-                b = result(np.int32(words[spot + 1] + offsets[place + 1]), scales[place + 1], zero, low, high)
-                c = result(np.int32(words[spot + 2] + offsets[place + 2]), scales[place + 2], zero, low, high)
-                d = result(np.int32(words[spot + 3] + offsets[place + 3]), scales[place + 3], zero, low, high)
-                store_first(y, at, channels - channel, a, b, c, d)
+                place = group * padded + channel
+                a, b, c, d = load(offsets, place)
+                found = (
+                    np.int32(words[spot] + a),
+                    np.int32(words[spot + 1] + b),
+                    np.int32(words[spot + 2] + c),
+                    np.int32(words[spot + 3] + d),
+                )
+                finish(y, outs[row] + channel, channels - channel, found, load(scales, place), zero, low, high)
 
-    gather.__name__ = f"gather_{rows}x{columns}_{vector}_{finish}"
-    return kernel(gather)
+    gather.__name__ = f"gather_{rows}x{columns}_{vector}"
+    return kernel(gather, registers=REGISTERS)
 
 
-GATHER = {
-    (tile, vector, finish): _make(tile, vector, finish)
-    for tile in (LARGE, SMALL)
-    for vector in (1, 4)
-    for finish in FINISH
-}
+GATHER = {(tile, vector): _make(tile, vector) for tile in (LARGE, SMALL) for vector in (1, 4)}
 
 
 def integer_gather(
@@ -281,7 +285,7 @@ def integer_gather(
     tile = LARGE if rows * columns * groups >= FILLED else SMALL
     rows, columns = tiles(tile)
     launch(
-        GATHER[tile, vector, finish_of(y.dtype)],
+        GATHER[tile, vector],
         (rows * columns, groups),
         WARP * tile[0] * tile[1],
         *(x, w, offsets, edge, scales, y, taps, grid, source, target, weights),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from nbcnn.kernels.cuda._cuda import Kernel, cuda, device, kernel, spread
+from nbcnn.kernels.cuda._cuda import cuda, device, kernel, spread
 from nbcnn.kernels.cuda.bytes import QUAD, four_words, products, set_word, turned, word
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.integer import part_of
-from nbcnn.kernels.cuda.integer_finish import FINISH, finish_of, store_first
+from nbcnn.kernels.cuda.integer_finish import finish
 from nbcnn.kernels.cuda.memory import WIDTH, load
 
 __all__ = ["integer_depthwise", "pack_depthwise_integers"]
@@ -91,66 +91,45 @@ def _multiply(sums, weights, x, edge, starts, column, in_w, channels, left):
     )
 
 
-def _make(finish: str) -> Kernel:
-    """The kernel for results of this kind."""
-    result = FINISH[finish]
-
-    @device
-    def put(sums, factors, y, at, left, zero, low, high):
-        store_first(
-            y,
-            at,
-            left,
-            result(sums[0], factors[0], zero, low, high),
-            result(sums[1], factors[1], zero, low, high),
-            result(sums[2], factors[2], zero, low, high),
-            result(sums[3], factors[3], zero, low, high),
-        )
-
-    def depthwise(
-        x, w, offsets, edge, scales, y, count, window, counts, source, target, before, zero, low, high
-    ):  # fmt: skip
-        height, width, dilation, across = window
-        quads, parts, _sets = counts
-        _in_h, in_w, down, right = source
-        _images, out_h, out_w, channels = target
-        padded, words, runs = offsets.size, (channels + WIDTH - 1) // WIDTH, (out_w + PIXELS - 1) // PIXELS
-        for i in range(cuda.grid(1), count, cuda.gridsize(1)):
-            channel, rest = WIDTH * remainder(i, words), divide(i, words)
-            out, line = PIXELS * remainder(rest, runs), divide(rest, runs)
-            h, image = remainder(line, out_h), divide(line, out_h)
-            left, top, first = channels - channel, h * down - before[0], out * right - before[1]
-            s0 = s1 = s2 = s3 = load(offsets, channel)
-            for block in range(parts * quads):
-                quad = block % quads * QUAD
-                start = top + quad * dilation
-                starts = (
-                    _line_start(quad, height, start, source, image, channels, channel),
-                    _line_start(quad + 1, height, start + dilation, source, image, channels, channel),
-                    _line_start(quad + 2, height, start + 2 * dilation, source, image, channels, channel),
-                    _line_start(quad + 3, height, start + 3 * dilation, source, image, channels, channel),
-                )
-                for column in range(width):
-                    weights = four_words(w, ((block * width + column) * padded + channel) * QUAD)
-                    at = first + column * across
-                    s0 = _multiply(s0, weights, x, edge, starts, at, in_w, channels, left)
-                    s1 = _multiply(s1, weights, x, edge, starts, at + right, in_w, channels, left)
-                    s2 = _multiply(s2, weights, x, edge, starts, at + 2 * right, in_w, channels, left)
-                    s3 = _multiply(s3, weights, x, edge, starts, at + 3 * right, in_w, channels, left)
-            factors, place = load(scales, channel), (line * out_w + out) * channels + channel
-            put(s0, factors, y, place, left, zero, low, high)
-            if out + 1 < out_w:
-                put(s1, factors, y, place + channels, left, zero, low, high)
-            if out + 2 < out_w:
-                put(s2, factors, y, place + 2 * channels, left, zero, low, high)
-            if out + 3 < out_w:
-                put(s3, factors, y, place + 3 * channels, left, zero, low, high)
-
-    depthwise.__name__ = f"depthwise_{finish}"
-    return kernel(depthwise)
-
-
-DEPTHWISE = {finish: _make(finish) for finish in FINISH}
+@kernel
+def _depthwise(
+    x, w, offsets, edge, scales, y, count, window, counts, source, target, before, zero, low, high
+):  # fmt: skip
+    height, width, dilation, across = window
+    quads, parts, _sets = counts
+    _in_h, in_w, down, right = source
+    _images, out_h, out_w, channels = target
+    padded, words, runs = offsets.size, (channels + WIDTH - 1) // WIDTH, (out_w + PIXELS - 1) // PIXELS
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        channel, rest = WIDTH * remainder(i, words), divide(i, words)
+        out, line = PIXELS * remainder(rest, runs), divide(rest, runs)
+        h, image = remainder(line, out_h), divide(line, out_h)
+        left, top, first = channels - channel, h * down - before[0], out * right - before[1]
+        s0 = s1 = s2 = s3 = load(offsets, channel)
+        for block in range(parts * quads):
+            quad = block % quads * QUAD
+            start = top + quad * dilation
+            starts = (
+                _line_start(quad, height, start, source, image, channels, channel),
+                _line_start(quad + 1, height, start + dilation, source, image, channels, channel),
+                _line_start(quad + 2, height, start + 2 * dilation, source, image, channels, channel),
+                _line_start(quad + 3, height, start + 3 * dilation, source, image, channels, channel),
+            )
+            for column in range(width):
+                weights = four_words(w, ((block * width + column) * padded + channel) * QUAD)
+                at = first + column * across
+                s0 = _multiply(s0, weights, x, edge, starts, at, in_w, channels, left)
+                s1 = _multiply(s1, weights, x, edge, starts, at + right, in_w, channels, left)
+                s2 = _multiply(s2, weights, x, edge, starts, at + 2 * right, in_w, channels, left)
+                s3 = _multiply(s3, weights, x, edge, starts, at + 3 * right, in_w, channels, left)
+        factors, place = load(scales, channel), (line * out_w + out) * channels + channel
+        finish(y, place, left, s0, factors, zero, low, high)
+        if out + 1 < out_w:
+            finish(y, place + channels, left, s1, factors, zero, low, high)
+        if out + 2 < out_w:
+            finish(y, place + 2 * channels, left, s2, factors, zero, low, high)
+        if out + 3 < out_w:
+            finish(y, place + 3 * channels, left, s3, factors, zero, low, high)
 
 
 def integer_depthwise(
@@ -164,6 +143,5 @@ def integer_depthwise(
     """
     images, out_h, out_w, channels = target
     count = images * out_h * -(-out_w // PIXELS) * -(-channels // WIDTH)
-    code = DEPTHWISE[finish_of(y.dtype)]
     bounds = zero, np.float32(low), np.float32(high)
-    spread(code, count, x, w, offsets, edge, scales, y, count, kernel, counts, source, target, before, *bounds)
+    spread(_depthwise, count, x, w, offsets, edge, scales, y, count, kernel, counts, source, target, before, *bounds)

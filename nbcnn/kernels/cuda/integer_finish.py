@@ -1,4 +1,4 @@
-"""What becomes of a sum of integer products: itself, a number, or a byte."""
+"""What becomes of sums of integer products: themselves, numbers or bytes, as the type of the result has it."""
 
 from __future__ import annotations
 
@@ -8,37 +8,11 @@ from nbcnn.kernels.cuda._cuda import device
 from nbcnn.kernels.cuda.memory import WIDTH, aligned, store
 from nbcnn.kernels.cuda.rounding import nearest
 
-__all__ = ["FINISH", "finish_of", "store_first"]
+__all__ = ["finish"]
 
 
 @device
-def _as_sum(total, factor, zero, low, high):
-    return total
-
-
-@device
-def _as_real(total, factor, zero, low, high):
-    real = np.float32(total) * factor
-    real = real if real > low else low
-    return high if real > high else real
-
-
-@device
-def _as_byte(total, factor, zero, low, high):
-    return nearest(_as_real(total, factor, zero, low, high)) + zero
-
-
-FINISH = {"int32": _as_sum, "float32": _as_real, "byte": _as_byte}
-"""Device functions of a sum (int32), its scale, and the zero point and bounds of the result."""
-
-
-def finish_of(dtype: np.dtype) -> str:
-    """Which one makes elements of this type."""
-    return "byte" if dtype.itemsize == 1 else dtype.name
-
-
-@device
-def store_first(y, at, left, a, b, c, d):
+def _store_first(y, at, left, a, b, c, d):
     """y[at], ... = a, b, c, d, of which `left` are there, one at least."""
     if left >= WIDTH and aligned(y, at):
         store(y, at, a, b, c, d)
@@ -50,3 +24,27 @@ def store_first(y, at, left, a, b, c, d):
             y[at + 2] = c
         if left > 3:
             y[at + 3] = d
+
+
+@device
+def _held(total, factor, low, high):
+    real = np.float32(total) * factor
+    real = real if real > low else low
+    return high if real > high else real
+
+
+@device
+def finish(y, at, left, sums, factors, zero, low, high):
+    """y[at], ..., of which `left` are there, one at least = four sums (int32), where y is of int32. Else times their
+    factors, held between low and high, and for bytes rounded half to even, plus zero.
+    """
+    # The compiler knows the type of y, and leaves out what it is not.
+    if y.itemsize > 1 and y.dtype.type(0.5) == 0:
+        _store_first(y, at, left, sums[0], sums[1], sums[2], sums[3])
+        return
+    a, b = _held(sums[0], factors[0], low, high), _held(sums[1], factors[1], low, high)
+    c, d = _held(sums[2], factors[2], low, high), _held(sums[3], factors[3], low, high)
+    if y.itemsize > 1:
+        _store_first(y, at, left, a, b, c, d)
+    else:
+        _store_first(y, at, left, nearest(a) + zero, nearest(b) + zero, nearest(c) + zero, nearest(d) + zero)
