@@ -20,6 +20,7 @@ import numpy as np
 from bench.options import add_timing, finish, plan_of, start
 from bench.report import table
 from nbcnn.autodiff import differentiate
+from nbcnn.devices import HOST, Device
 from nbcnn.executor import execute
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.kernels import load
@@ -30,7 +31,7 @@ from nbcnn.passes.specialize import Mode
 from nbcnn.plan import Plan
 from nbcnn.report.timing import Side, compare
 
-__all__ = ["CASES", "Case", "configure", "run"]
+__all__ = ["CASES", "UPDATES", "Bound", "Case", "bound", "configure", "run"]
 
 FLOAT = np.dtype(np.float32)
 PICTURES = (8, 64, 224, 224)
@@ -146,7 +147,8 @@ def run(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for case in CASES:
         if args.only in case.name:
-            rows.append(_row(args, case.name, *bind(case), peak))
+            found = bound(case)
+            rows.append(_row(args, case.name, found.compute, found.moved, peak))
     for kernel, (count, settings) in UPDATES.items():
         for momentum in (False, True) if kernel == "sgd_update" else (True,):
             name = f"{kernel}, momentum" if kernel == "sgd_update" and momentum else kernel
@@ -167,19 +169,32 @@ def _row(
     return {"operator": name, "bytes": moved, "gbytes": rate, "share": share, **timing.as_dict()}
 
 
-def bind(case: Case, seed: int = 0) -> tuple[Callable[[], None], int]:
-    """A function that computes what a case times, and the bytes that it must move."""
+@dataclass(frozen=True)
+class Bound:
+    """A case's plan, with inputs, that has been run once. compute: makes again what is timed. moved: bytes. feeds: the
+    plan's inputs in ONNX order, and the weights.
+    """
+
+    plan: Plan
+    compute: Callable[[], None]
+    moved: int
+    feeds: dict[str, np.ndarray]
+
+
+def bound(case: Case, seed: int = 0, device: Device = HOST) -> Bound:
+    """Bind a case on a device, and run it."""
     rng = np.random.default_rng(seed)
     weights = {name: rng.random(shape, dtype=FLOAT) + np.float32(0.1) for name, shape in case.weights.items()}
     nodes = [
         Node(op, list(inputs), list(outputs), dict(attrs), name="node") for op, inputs, outputs, attrs in case.nodes
     ]
     graph = Graph("case", nodes, [Value("x", FLOAT, case.shape)], [Value("y"), Value("x")], weights, opset={"": 17})
-    model, x = Model(graph), rng.standard_normal(case.shape, dtype=FLOAT)
+    model, x = Model(graph, device=device), rng.standard_normal(case.shape, dtype=FLOAT)
     plan = _training_plan(model, case.shape) if case.train else model.plan({"x": x})
+    feeds = dict(weights)
     for value in plan.graph.inputs:
-        array = plan.array(value.name)
-        array[...] = x.reshape(array.shape) if array.size == x.size else rng.standard_normal(array.shape, dtype=FLOAT)
+        feeds[value.name] = x if value.name == "x" else rng.standard_normal(value.dims, dtype=FLOAT)
+        plan.feed(value.name, _in_memory(feeds[value.name], value))
     execute(plan)
     ends = tuple(case.times.split("|"))
     steps = [step for step, node in zip(plan.steps, plan.nodes, strict=True) if node.op.endswith(ends)]
@@ -191,12 +206,18 @@ def bind(case: Case, seed: int = 0) -> tuple[Callable[[], None], int]:
             kernel(*args)
 
     y = next(v for v in plan.graph.inputs if v.name == "dy") if case.train else plan.graph.outputs[0]
-    return compute, case.moved(4 * prod(case.shape), 4 * y.size)
+    return Bound(plan, compute, case.moved(4 * prod(case.shape), 4 * y.size), feeds)
+
+
+def _in_memory(array: np.ndarray, value: Value) -> np.ndarray:
+    """An array in ONNX order as the plan has it."""
+    return np.ascontiguousarray(np.moveaxis(array, 1, -1)) if value.layout == "last" else array
 
 
 def _training_plan(model: Model, shape: tuple[int, ...]) -> Plan:
     """Forward and backward of a whole network: x, dy -> the gradient by x."""
-    graph = lower_for_training(model.graph, {"x": (shape, FLOAT)}, FLOAT, ["y"], Mode(True))
+    feeds, backend = {"x": (shape, FLOAT)}, model.device.backend
+    graph = lower_for_training(model.graph, feeds, FLOAT, ["y"], Mode(True), backend=backend)
     result = graph.outputs[0]
     graph.values["dy"] = Value("dy", FLOAT, result.dims)
     graph.inputs.append(graph.values["dy"])

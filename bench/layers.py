@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.networks import lowered
 from nbcnn.autodiff import differentiate
+from nbcnn.devices import HOST, Device
 from nbcnn.executor import execute
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.lower import lower_for_training
@@ -90,24 +91,24 @@ def layers_of(graph: Graph) -> dict[Layer, int]:
 
 
 class BoundLayer:
-    """A layer at one batch size, with random input, weights and output gradient.
+    """A layer at one batch size on one device, with random input, weights and output gradient.
 
     x, dy: the input (N, C, H, W) and the output's gradient. y, dx, dw: results, in ONNX order, after `run`.
     """
 
-    def __init__(self, layer: Layer, batch: int, seed: int = 0) -> None:
+    def __init__(self, layer: Layer, batch: int, seed: int = 0, device: Device = HOST) -> None:
         rng = np.random.default_rng(seed)
         self.layer, self.batch = layer, batch
         self.x = rng.standard_normal((batch, *layer.x), dtype=FLOAT)
         self.w = rng.standard_normal(layer.w, dtype=FLOAT) / np.float32(prod(layer.w[1:]) ** 0.5)
         self.dy = rng.standard_normal((batch, *layer.y), dtype=FLOAT)
-        self.model = Model(layer.graph(self.w, batch))
+        self.model = Model(layer.graph(self.w, batch), device=device)
         self.inference = self.model.plan({"x": self.x})
         self.training = self._training_plan()
 
     def _training_plan(self) -> Plan:
         feeds = {"x": (self.x.shape, FLOAT)}
-        graph = lower_for_training(self.model.graph, feeds, FLOAT, ["y"], Mode(True))
+        graph = lower_for_training(self.model.graph, feeds, FLOAT, ["y"], Mode(True), backend=self.model.device.backend)
         result = graph.outputs[0]
         graph.values["dy"] = Value("dy", FLOAT, result.dims)
         graph.inputs.append(graph.values["dy"])
@@ -120,15 +121,15 @@ class BoundLayer:
     def run(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """y, dx, dw. Also fills the plans' memory, so that what is timed afterwards computes with ordinary numbers."""
         (y,) = self.model.run(None, {"x": self.x})
-        self.training.array("x")[...] = self.x
-        self.training.array("dy")[...] = self.dy
+        self.training.feed("x", self.x)
+        self.training.feed("dy", self.dy)
         execute(self.training)
         dx, dw = (self._onnx_order(value) for value in self.training.graph.outputs)
         return y, dx, dw
 
     def _onnx_order(self, value: Value) -> np.ndarray:
-        array = self.training.array(value.name)
-        return (np.moveaxis(array, -1, 1) if value.layout == "last" else array).copy()
+        array = self.training.fetch(value.name)
+        return np.ascontiguousarray(np.moveaxis(array, -1, 1) if value.layout == "last" else array)
 
     def algorithm(self, direction: str) -> str | None:
         """How a direction is computed."""

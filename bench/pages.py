@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.gpu_page import gpu_page
 from bench.page_firstrun import firstrun_page
 from bench.page_kernels import kernels_page
 from bench.page_networks import networks_page
@@ -21,6 +22,7 @@ PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     "training": networks_page,
     "kernels": kernels_page,
     "firstrun": firstrun_page,
+    "gpu": gpu_page,
     "network": network_page,
 }
 """A report's `benchmark` -> what draws its page; "network" is what `nbcnn bench` writes."""

@@ -67,4 +67,4 @@ def test_pages_are_drawn_beside_reports(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["pages", str(tmp_path / "k.json"), str(tmp_path / "m.json")]) == 0
     assert (tmp_path / "k.html").is_file() and not (tmp_path / "m.html").exists()
     assert "a report of 'mnist' has no page" in capsys.readouterr().out
-    assert set(PAGES) == {"models", "training", "kernels", "firstrun", "network"}
+    assert set(PAGES) == {"models", "training", "kernels", "firstrun", "gpu", "network"}
