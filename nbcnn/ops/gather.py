@@ -60,9 +60,12 @@ MANY_TILES = 64
 BLOCK_COST = 0.1
 """What a block of rows costs beside its tiles, in tiles."""
 
-CUDA_BLOCKS = 1024
-"""Blocks that the gradient by the weights has on a GPU, if it can: a few for each of its multiprocessors. The number is
-fixed, so that sums are the same on every GPU."""
+CUDA_BLOCKS = 528
+"""Blocks of a gradient by the weights on a GPU, at the most and if it can be cut so: four for each multiprocessor of an
+H100. The number is fixed, so that sums are the same on every GPU.
+"""
+CUDA_TILE, CUDA_PIXELS = 128, 512
+"""Rows and columns of a block of such a gradient, and pixels of a part at the least: partial sums cost memory."""
 PARTIAL_BYTES = 64 << 20
 """Sums of parts of the pixels, at the most."""
 
@@ -248,23 +251,28 @@ def weight_grad(
     """Emit the call of conv_weight_grad for a forward window; taps of `packing` are the window's, in order."""
     if win.taps == 1 and win.strides == (1,) * len(win.strides) and win.out == win.size:
         rows = images * prod(win.out)
-        if packing.groups == 1 and packing.channels > lanes(packing.itemsize) and packing.run >= GRAD_ROWS:
+        fits = packing.channels > lanes(packing.itemsize) and packing.run >= GRAD_ROWS
+        if packing.groups == 1 and (fits or b.backend == "cuda"):
             _product_weight_grad(b, x, dy, dw, rows, packing)
             return
         win, images = _lines_of(rows), 1
     out_pitch = packing.groups * packing.channels
     lines = _lines_at_once(win, images, packing)
     tile_lanes = PANEL_VECS * lanes(b.dtype.itemsize)
+    if b.backend == "cuda":
+        packed, parts = _tiled_parts(b, images * prod(win.out), packing)
+        scratch, spill = b.empty(np.int64), b.empty()
+    else:
+        scratch, spill = b.scratch(16 * b.threads, np.int64), b.scratch(GRAD_ROWS * tile_lanes * b.threads)
+        packed = b.scratch(lines * win.out[-1] * tile_lanes * PACKED_PANELS * b.threads)
+        parts = b.threads
     b.call(
         "conv_weight_grad",
-        *(x, dy, dw, b.constant(_flat_taps(packing, win))),
-        b.scratch(16 * b.threads, np.int64),
-        b.scratch(GRAD_ROWS * tile_lanes * b.threads),
-        b.scratch(lines * win.out[-1] * tile_lanes * PACKED_PANELS * b.threads),
+        *(x, dy, dw, b.constant(_flat_taps(packing, win)), scratch, spill, packed),
         (*triple(win.size, 1), pitch, packing.run, *triple(win.strides, 1)),
         (images, *triple(win.out, 1), out_pitch),
         (packing.groups, packing.channels, packing.taps),
-        (lines, b.threads, int(_taps_stay_inside(win))),
+        (lines, parts, int(_taps_stay_inside(win))),
     )
 
 
@@ -273,8 +281,14 @@ def shared_pixels(b: Binder, tiles: int, steps: int, packing: Packing) -> tuple[
     blocks that the gradient is cut into. steps: parts that the pixels can be cut into.
     """
     most = PARTIAL_BYTES // (packing.size * packing.itemsize)
-    parts = max(1, min(-(-CUDA_BLOCKS // tiles), steps, most))
+    parts = max(1, min(CUDA_BLOCKS // tiles, steps, most))
     return (b.scratch(parts * packing.size) if parts > 1 else b.empty()), parts
+
+
+def _tiled_parts(b: Binder, pixels: int, packing: Packing) -> tuple[Buffer, int]:
+    """shared_pixels for a gradient that is a product."""
+    tiles = packing.groups * -(-packing.taps * packing.run // CUDA_TILE) * -(-packing.channels // CUDA_TILE)
+    return shared_pixels(b, tiles, -(-pixels // CUDA_PIXELS), packing)
 
 
 def _product_weight_grad(b: Binder, x: Buffer, dy: Buffer, dw: Buffer, rows: int, packing: Packing) -> None:
@@ -282,8 +296,9 @@ def _product_weight_grad(b: Binder, x: Buffer, dy: Buffer, dw: Buffer, rows: int
     depth, channels = packing.run, packing.channels
     block = min(rows, max(GRAD_PIXELS, min(2 * GRAD_PIXELS, L2_SHARE // (depth + channels) // packing.itemsize)))
     slot = panel_width(channels, packing.itemsize) * (GRAD_ROWS + block)
-    schedule = (block, b.threads, int(depth > channels), slot)
-    b.call("pointwise_weight_grad", x, dy, dw, b.scratch(slot * b.threads), (rows, depth, channels), schedule)
+    scratch, parts = _tiled_parts(b, rows, packing) if b.backend == "cuda" else (b.scratch(slot * b.threads), b.threads)
+    schedule = (block, parts, int(depth > channels), slot)
+    b.call("pointwise_weight_grad", x, dy, dw, scratch, (rows, depth, channels), schedule)
 
 
 def _taps_stay_inside(win: Window) -> bool:

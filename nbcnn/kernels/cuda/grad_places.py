@@ -43,7 +43,7 @@ def meets(table, slot, row, source):
     """Whether a row's tap meets the picture at a pixel."""
     d, h, w = table[slot, 1] + row[1], table[slot, 2] + row[2], table[slot, 3] + row[3]
     # `&`, because `and` would jump.
-    return (0 <= d) & (d < source[0]) & (0 <= h) & (h < source[1]) & (0 <= w) & (w < source[2])
+    return (d >= 0) & (d < source[0]) & (h >= 0) & (h < source[1]) & (w >= 0) & (w < source[2])
 
 
 @device

@@ -36,17 +36,33 @@ def tile_size(rows: int, columns: int) -> tuple[int, int]:
 
 
 @inlined
-def _fetch(offset, number, args):
-    strip, start = args
-    return tf32(strip[np.uint64(start + offset)])  # unsigned: Numba need not ask whether it counts from the end
+def _get(strip, place):
+    """strip[place] in TF32. The place is unsigned, so that Numba need not ask whether it counts from the end."""
+    return tf32(strip[np.uint64(place)])
 
 
 @inlined
-def _leave(value, number, args):
-    """Store one of a lane's sums. number: fragment by fragment, four sums of each, two a row."""
+def _rows(offset, number, args):
+    """A lane's elements of a fragment of A: of x in four pixels by 16 rows."""
+    strip, start, pitch = args
+    place, later = start + offset, start + offset + 4 * pitch
+    return _get(strip, place), _get(strip, place + 8), _get(strip, later), _get(strip, later + 8)
+
+
+@inlined
+def _columns(offset, number, args):
+    """A lane's elements of a fragment of B: of dy in four pixels by 8 columns."""
+    strip, start, pitch = args
+    return _get(strip, start + offset), _get(strip, start + offset + 4 * pitch)
+
+
+@inlined
+def _leave(sums, number, args):
+    """Store a lane's sums of a fragment in shared memory."""
     shared, start, pitch, across = args
-    i, j, k = number // (4 * across), number // 4 % across, number % 4
-    shared[np.uint64(start + (16 * i + 8 * (k // 2)) * pitch + 8 * j + k % 2)] = value
+    place = start + number // across * FRAGMENT_ROWS * pitch + number % across * FRAGMENT_COLUMNS
+    shared[np.uint64(place)], shared[np.uint64(place + 1)] = sums[0], sums[1]
+    shared[np.uint64(place + 8 * pitch)], shared[np.uint64(place + 8 * pitch + 1)] = sums[2], sums[3]
 
 
 @cache
@@ -63,8 +79,8 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool) 
     stages = min(5, SHARED_BYTES // (4 * stage))
     total, table_shape = max(stages * stage, size_m // WARPS * pitch_n), (stages * depth, 4)
     warp_m, warp_n = size_m // WARPS, size_n // WARPS
-    left = tuple(16 * i + at for i in range(down) for at in (0, 8, 4 * pitch_m, 4 * pitch_m + 8))
-    right = tuple(8 * j + at for j in range(across) for at in (0, 4 * pitch_n))
+    left = tuple(i * FRAGMENT_ROWS for i in range(down))
+    right = tuple(j * FRAGMENT_COLUMNS for j in range(across))
     down_tuple, across_tuple, under_way = (0,) * down, (0,) * across, (0,) * (stages - 2)
     x_line, dy_line = size_m // x_each, size_n // dy_each
     x_step, dy_step = TENSOR_THREADS // x_line, TENSOR_THREADS // dy_line
@@ -127,9 +143,10 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool) 
                     # Nobody reads this line of the table before the next barrier.
                     enter_pixel(table, slot * depth + lane, begin + (step + stages) * depth + lane, end, source, outer)
                 for k in range(0, depth, FRAGMENT_DEPTH):
-                    a = each(_fetch, left, (shared, slot * stage + k * pitch_m + x_place))
-                    b = each(_fetch, right, (shared, slot * stage + dy_strip + k * pitch_n + dy_place))
-                    sums = multiply(sums, a, b)
+                    x_at = slot * stage + k * pitch_m + x_place
+                    dy_at = slot * stage + dy_strip + k * pitch_n + dy_place
+                    a = each(_rows, left, (shared, x_at, pitch_m))
+                    sums = multiply(sums, a, each(_columns, right, (shared, dy_at, pitch_n)))
         wait(())
         for half in range(WARPS):
             cuda.syncthreads()

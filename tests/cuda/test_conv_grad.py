@@ -1,0 +1,127 @@
+"""The gradient of a convolution by its weights on a GPU: on plain cores and on tensor cores, the pixels in parts.
+
+The kernels are called as nbcnn/ops/gather.py does, on small pictures; the oracle is float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from harness import Case
+
+import nbcnn.ops.gather
+from nbcnn.geometry import window
+from nbcnn.kernels.cuda import conv_grad, grad_tensor, pointwise_grad, runtime
+from nbcnn.ops.gather import triple, window_taps
+from nbcnn.ops.packing import Packing, dense, matrix
+
+RNG = np.random.default_rng(9)
+TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
+
+# name -> x shape, w shape, attributes, parts of the pixels
+CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], int]] = {
+    "odd": ((2, 3, 4, 3), (5, 3, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}, 1),
+    "quads": ((1, 4, 5, 6), (12, 4, 3, 3), {"pads": [1, 1, 1, 1]}, 2),
+    "quads of x alone": ((2, 4, 3, 3), (9, 4, 2, 2), {}, 2),
+    "quads of dy alone": ((1, 3, 5, 7), (8, 3, 2, 3), {"strides": [2, 2], "pads": [0, 2, 1, 1]}, 1),
+    "groups": ((1, 8, 3, 3), (8, 4, 2, 2), {"group": 2, "pads": [1, 0, 1, 0]}, 2),
+    "dilated": ((1, 4, 5, 6), (4, 4, 2, 2), {"dilations": [2, 3], "pads": [2, 3, 2, 3]}, 1),
+    "1x1 stride": ((2, 6, 5, 4), (5, 6, 1, 1), {"strides": [2, 2]}, 1),
+    "more parts than pixels": ((1, 4, 2, 2), (4, 4, 2, 2), {}, 3),
+    "many rows and columns": ((1, 20, 2, 3), (36, 20, 2, 2), {}, 1),
+    "1-D": ((2, 5, 9), (7, 5, 3), {"dilations": [2], "pads": [1, 1]}, 2),
+    "3-D": ((1, 4, 3, 2, 3), (5, 4, 2, 1, 2), {"strides": [2, 1, 1], "pads": [1, 0, 1, 1, 0, 0]}, 1),
+}
+
+
+def random(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Numbers that TF32 has too (10 bits of mantissa): then tensor cores lose nothing but in their sums."""
+    mantissas = RNG.integers(-1023, 1024, shape) / 1024
+    return mantissas.astype(dtype)
+
+
+def close(got: np.ndarray, want: np.ndarray, dtype: Any) -> None:
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype] * max(1.0, float(np.abs(want).max())))
+
+
+class Call:
+    """The arrays of a call. What no part writes stays NaN."""
+
+    def __init__(self, x: np.ndarray, dy: np.ndarray, taps: np.ndarray, packing: Packing, parts: int) -> None:
+        self.packing = packing
+        dw, partials = (np.full(n * packing.size, np.nan, x.dtype) for n in (1, parts))
+        arrays = np.moveaxis(x, 1, -1), np.moveaxis(dy, 1, -1), dw, taps, partials
+        self.x, self.dy, self.dw, self.taps, self.partials = (
+            runtime.upload(np.ascontiguousarray(a).reshape(-1)) for a in arrays
+        )
+
+    def gradient(self) -> np.ndarray:
+        """What was written, in ONNX order."""
+        data = runtime.download(self.dw)
+        assert not np.isnan(data).any()
+        found: np.ndarray = self.packing.storage().unpack(data)
+        return found
+
+
+def by_convolution(kernel: Any, name: str, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """dW of a case and what the oracle says."""
+    shape, w, attrs, parts = CASES[name]
+    group, x = attrs.get("group", 1), random(shape, dtype)
+    win = window(shape[2:], w[2:], attrs.get("strides"), attrs.get("pads"), attrs.get("dilations"))
+    packing = dense(group, w[0] // group, w[1], win.kernel, x.itemsize)
+    dy = random((shape[0], w[0], *win.out), dtype)
+    taps = [(*triple(move, 0), n) for move, n in window_taps(win.kernel, win.dilations, win.begins)]
+    call = Call(x, dy, np.array(taps, np.int64), packing, parts)
+    source = (*triple(win.size, 1), shape[1], packing.run, *triple(win.strides, 1))
+    outer = (shape[0], *triple(win.out, 1), w[0])
+    shapes = source, outer, (group, packing.channels, packing.taps), (1, parts, 0)
+    kernel(call.x, call.dy, call.dw, call.taps, call.partials, call.partials, call.partials, *shapes)
+    want = reference.conv_backward(*(a.astype(np.float64) for a in (dy, x)), np.zeros(w), **attrs)[1]
+    return call.gradient().reshape(w), want
+
+
+@pytest.mark.parametrize(("name", "dtype"), [*((name, np.float64) for name in CASES), ("odd", np.float32)])
+def test_on_plain_cores(name: str, dtype: Any) -> None:
+    close(*by_convolution(conv_grad.conv_weight_grad_fp32, name, dtype), dtype)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_on_tensor_cores(name: str) -> None:
+    close(*by_convolution(conv_grad.conv_weight_grad, name, np.float32), np.float32)
+
+
+def test_double_precision_stays_off_tensor_cores() -> None:
+    close(*by_convolution(conv_grad.conv_weight_grad, "1x1 stride", np.float64), np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kernel", [pointwise_grad.pointwise_weight_grad, pointwise_grad.pointwise_weight_grad_fp32])
+@pytest.mark.parametrize(("rows", "depth", "channels", "parts"), [(37, 8, 12, 2), (5, 3, 7, 1)])
+def test_product(kernel: Any, rows: int, depth: int, channels: int, parts: int, dtype: Any) -> None:
+    x, dy = random((rows, depth), dtype), random((rows, channels), dtype)
+    call = Call(x, dy, np.zeros(0, np.int64), matrix(channels, depth, False, x.itemsize), parts)
+    kernel(call.x, call.dy, call.dw, call.partials, (rows, depth, channels), (rows, parts, 0, 0))
+    close(call.gradient().reshape(depth, channels), x.T.astype(np.float64) @ dy, dtype)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_lanes_meet_different_banks(size: int) -> None:
+    """What a warp reads of a fragment at once: four pixels by eight rows or columns, of 32 banks."""
+    pitch = size + grad_tensor.GAP
+    assert len({(lane % 4 * pitch + lane // 4) % 32 for lane in range(32)}) == 32
+
+
+@pytest.mark.parametrize("kernel", [3, 1])
+def test_conv(kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole operator, with pixels in parts."""
+    monkeypatch.setattr(nbcnn.ops.gather, "CUDA_PIXELS", 7)
+    x, w = RNG.standard_normal((2, 5, 4, 3)), RNG.standard_normal((3, 5, kernel, kernel))
+    attrs = {"pads": [kernel // 2] * 4}
+    dy = RNG.standard_normal(reference.conv(x, w, None, **attrs).shape)
+    case = Case("Conv", [x, w], attrs, weights=(1,), dtype=np.float64, device="cuda")
+    _, (dw,) = case.run_training([dy], (1,))
+    close(dw, reference.conv_backward(dy, x, w, **attrs)[1], np.float64)
