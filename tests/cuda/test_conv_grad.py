@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from harness import Case
 
-import nbcnn.ops.gather
 from nbcnn.geometry import window
 from nbcnn.kernels.cuda import conv_grad, grad_tensor, pointwise_grad, runtime
 from nbcnn.ops.gather import triple, window_taps
@@ -113,15 +111,3 @@ def test_lanes_meet_different_banks(size: int) -> None:
     """What a warp reads of a fragment at once: four pixels by eight rows or columns, of 32 banks."""
     pitch = size + grad_tensor.GAP
     assert len({(lane % 4 * pitch + lane // 4) % 32 for lane in range(32)}) == 32
-
-
-@pytest.mark.parametrize("kernel", [3, 1])
-def test_conv(kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole operator, with pixels in parts."""
-    monkeypatch.setattr(nbcnn.ops.gather, "CUDA_PIXELS", 7)
-    x, w = RNG.standard_normal((2, 5, 4, 3)), RNG.standard_normal((3, 5, kernel, kernel))
-    attrs = {"pads": [kernel // 2] * 4}
-    dy = RNG.standard_normal(reference.conv(x, w, None, **attrs).shape)
-    case = Case("Conv", [x, w], attrs, weights=(1,), dtype=np.float64, device="cuda")
-    _, (dw,) = case.run_training([dy], (1,))
-    close(dw, reference.conv_backward(dy, x, w, **attrs)[1], np.float64)
