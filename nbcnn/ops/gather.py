@@ -124,12 +124,17 @@ class Gather:
         if not pixels or not packing.channels:
             return
         product = self._is_product(packing)
+        arrays: tuple[Buffer, ...] = (x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y)
         if product and pixels == 1:
-            arrays = (x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y)
             b.call("vector_product", *arrays, (packing.run, packing.channels), *bounds(node, b.dtype))
             return
         if product:
             bind_product(b, node, x, w, y, pixels, packing, epilogue)
+            return
+        arrays += (self.tap_table(b),)
+        if b.backend == "cuda":
+            room, none = parts_scratch(b, pixels, self.pitch, len(self.taps), packing), b.empty()
+            b.call("conv_gather", *arrays, none, none, room, none, *self.grids(packing), (), *bounds(node, b.dtype))
             return
         block = min(BLOCK, -(-pixels // ROWS) * ROWS)
         at_once, taps = min(packing.run, CHANNEL_BLOCK), len(self.taps)
@@ -138,7 +143,7 @@ class Gather:
         size = block * (copied * at_once + lanes(b.dtype.itemsize)) * b.threads
         b.call(
             "conv_gather",
-            *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y, self.tap_table(b)),
+            *arrays,
             b.zeros(packing.run),
             b.scratch(slot * b.threads, np.int64),
             b.scratch(ROWS * PANEL_VECS * lanes(b.dtype.itemsize) * b.threads),
@@ -193,17 +198,30 @@ def bind_product(
 ) -> None:
     """Emit the call of conv_pointwise: y (rows, channels) = x (rows, depth) times packed w."""
     depth, channels = packing.run, packing.channels
+    arrays = (x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y)
+    if b.backend == "cuda":
+        room = parts_scratch(b, rows, depth, 1, packing)
+        b.call("conv_pointwise", *arrays, room, (rows, depth, channels), (), *bounds(node, b.dtype))
+        return
     tiles, panel_group = _shares(rows, packing, b.threads)
     block = ROWS * tiles
     part, copies, slot = product_parts(packing, block, rows)
     b.call(
         "conv_pointwise",
-        *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y),
+        *arrays,
         b.scratch(slot * b.threads),
         (rows, depth, channels),
         (block, panel_group, part, copies, slot),
         *bounds(node, b.dtype),
     )
+
+
+def parts_scratch(b: Binder, pixels: int, pitch: int, taps: int, packing: Packing) -> Buffer:
+    """Room for what blocks of a GPU that share a sum have of it."""
+    from nbcnn.kernels.cuda.tiling import scratch_size
+
+    size = scratch_size(pixels, packing.channels, packing.groups, packing.run, pitch, taps)
+    return b.scratch(size) if b.dtype == np.float32 else b.empty()
 
 
 def product_parts(packing: Packing, block: int, rows: int) -> tuple[int, int, int]:

@@ -5,10 +5,23 @@ Arrays and their numbers are those of nbcnn/kernels/cpu/conv.py.
 
 from __future__ import annotations
 
-from nbcnn.kernels.cuda import plain_conv
+import numpy as np
+
+from nbcnn.kernels.cuda import plain_conv, tensor_conv
+from nbcnn.kernels.cuda._cuda import SIMULATED
 from nbcnn.kernels.cuda.panels import panels_of
 
 __all__ = ["conv_gather", "conv_gather_fp32"]
+
+
+def _convolve(exact, x, w, bias, residual, y, taps, spill, grid, source, target, weights, low, high):
+    panels = panels_of(weights[1], w)
+    if SIMULATED or np.dtype(y.dtype) != np.float32:
+        plain_conv.convolve(x, w, bias, residual, y, taps, grid, source, target, weights, panels, low, high)
+    else:
+        tensor_conv.convolve(
+            x, w, bias, residual, y, taps, spill, grid, source, target, weights, panels, exact, low, high
+        )
 
 
 def conv_gather(
@@ -20,15 +33,11 @@ def conv_gather(
     spill: room for the sums of parts of the depth, if they are to be computed apart (see tiling.py). What the CPU's
     kernel takes besides, zeros, scratch, packed and schedule, is not used.
     """
-    plain_conv.convolve(
-        x, w, bias, residual, y, taps, grid, source, target, weights, panels_of(weights[1], w), low, high
-    )
+    _convolve(False, x, w, bias, residual, y, taps, spill, grid, source, target, weights, low, high)
 
 
 def conv_gather_fp32(
     x, w, bias, residual, y, taps, zeros, scratch, spill, packed, grid, source, target, weights, schedule, low, high
 ):
     """conv_gather in full precision."""
-    plain_conv.convolve(
-        x, w, bias, residual, y, taps, grid, source, target, weights, panels_of(weights[1], w), low, high
-    )
+    _convolve(True, x, w, bias, residual, y, taps, spill, grid, source, target, weights, low, high)

@@ -17,13 +17,23 @@ from typing import Any
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, intrinsic, ir, types
 
-__all__ = ["commit", "copy_1", "copy_4", "multiply", "shared_floats", "tf32", "wait", "zeros"]
+__all__ = ["commit", "copy_1", "copy_4", "multiply", "multiply_exactly", "shared_floats", "tf32", "wait", "zeros"]
 
 FRAGMENT_A, FRAGMENT_B, FRAGMENT_D = 4, 2, 4
 """Elements of A, B and D that a lane holds."""
 
 if SIMULATED:
-    from nbcnn.kernels.cuda.mma_simulated import commit, copy_1, copy_4, multiply, shared_floats, tf32, wait, zeros
+    from nbcnn.kernels.cuda.mma_simulated import (
+        commit,
+        copy_1,
+        copy_4,
+        multiply,
+        multiply_exactly,
+        shared_floats,
+        tf32,
+        wait,
+        zeros,
+    )
 else:
     WORD, FLOAT = ir.IntType(32), ir.FloatType()
     SHARED = 3
@@ -106,6 +116,33 @@ else:
             return context.make_tuple(builder, sums, found)
 
         return sums(sums, a, b), codegen
+
+    @intrinsic
+    def multiply_exactly(typingctx, sums, left, right):
+        """sums + left right in float32, without tensor cores, for four elements of the depth.
+
+        sums: a lane's as of `multiply`. left: four neighbours in depth of row g, g + 8, g + 16, ... each. right: for
+        each of the four depths, columns 4 t to 4 t + 3, 16 + 4 t to 16 + 4 t + 3, ...; fragment i of a row of D's has
+        of each 32 columns the (i mod 4)th of these fours.
+        """
+        across = 2 * right.dtype.count
+
+        def codegen(context, builder, signature, args):
+            found = []
+            for place in range(sums.count):
+                m, n = divmod(place, across)
+                values = []
+                for i in range(FRAGMENT_D):
+                    value = builder.extract_value(args[0], (place, i))
+                    for k in range(right.count):
+                        a = builder.extract_value(args[1], (2 * m + i // 2, k))
+                        b = builder.extract_value(args[2], (k, n // 4 * 2 + i % 2, n % 4))
+                        value = builder.fma(a, b, value)
+                    values.append(value)
+                found.append(context.make_tuple(builder, sums.dtype, values))
+            return context.make_tuple(builder, sums, found)
+
+        return sums(sums, left, right), codegen
 
     def _emit_copy(size: int, cache: str) -> Any:
         """The code generator of a copy of `size` bytes."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from nbcnn.kernels.cuda._cuda import cuda, device
 
-__all__ = ["commit", "copy_1", "copy_4", "multiply", "shared_floats", "tf32", "wait", "zeros"]
+__all__ = ["commit", "copy_1", "copy_4", "multiply", "multiply_exactly", "shared_floats", "tf32", "wait", "zeros"]
 
 WARP = 32
 
@@ -54,6 +54,18 @@ def multiply(sums, a, b):
     cuda.syncthreads()
     found = iter(_held(_products[warp], lane))
     return tuple([tuple([np.float32(s + next(found)) for s in fragment]) for fragment in sums])
+
+
+@device
+def multiply_exactly(sums, left, right):
+    across = 2 * len(right[0])
+    total = np.array(sums)
+    rows, columns = np.array(left), np.array(right)
+    for place in range(len(sums)):
+        m, n = divmod(place, across)
+        for i in range(4):
+            total[place, i] += rows[2 * m + i // 2] @ columns[:, n // 4 * 2 + i % 2, n % 4]
+    return tuple([tuple(fragment) for fragment in total])
 
 
 def _left(held: list[tuple[Any, Any]], tiles: int) -> np.ndarray:

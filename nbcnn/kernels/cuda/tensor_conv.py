@@ -1,0 +1,432 @@
+"""Convolution as a product of tiles, on tensor cores or in full float32: what conv.py launches.
+
+A block computes a tile of pixels by output channels (tiles.py). It walks the depth, which is taps times input
+channels, in steps: while one is multiplied, copies of the next ones are under way, asynchronously, into the other
+stages of a ring in shared memory. There are two ways to fetch a step:
+
+- wide: each thread copies runs of four channels of its pixels, 16 bytes at a time. The channels of a group, and the
+  elements from pixel to pixel, must be multiples of four. All of a step is of one tap.
+- flat: one element at a time, for everything else. The depth is walked without a gap from tap to tap, so that a
+  picture's three channels do not fill steps with zeros.
+
+Where a tap falls off the picture, a copy fills in zeros and reads nothing. Sums start with the bias.
+
+Where tiles are few and the depth is long, blocks share the depth of a tile; what they have goes to scratch memory, and
+`_add_parts` adds it up in order.
+"""
+
+from __future__ import annotations
+
+import math
+
+from nbcnn.kernels.cuda import tiling
+from nbcnn.kernels.cuda._cuda import cuda, kernel, launch, spread, types
+from nbcnn.kernels.cuda.index import divide, remainder
+from nbcnn.kernels.cuda.memory import aligned, load, store
+from nbcnn.kernels.cuda.mma import commit, copy_1, copy_4, shared_floats, wait, zeros
+from nbcnn.kernels.cuda.pixels import clamp, locate, row_of, start_of, tap_start
+from nbcnn.kernels.cuda.tiles import (
+    chunk_place,
+    columns_of,
+    corner,
+    lane_of,
+    multiply_tile,
+    multiply_tile_exactly,
+)
+from nbcnn.kernels.cuda.tiling import DEPTH, FLAT_FLOATS, FLOATS, THREADS
+from nbcnn.kernels.cuda.unroll import each, groups, inlined
+
+__all__ = ["convolve"]
+
+FAR = -(1 << 30)
+"""A place from which no tap meets the picture: of rows of a tile behind the last pixel."""
+TALLEST = 128
+"""Rows of the tallest tile, and three numbers for each."""
+TALLEST_TIMES_3 = 3 * TALLEST
+
+
+# --- what part of the product a block has
+
+
+@inlined
+def _block(grid, weights, cut, rows, columns):
+    """(first pixel, first channel of the group, group, part of the depth)."""
+    group_count, channels, _taps = weights
+    across = (channels + 64 * len(columns) - 1) // (64 * len(columns))
+    rest, column = divide(cuda.blockIdx.x, across), remainder(cuda.blockIdx.x, across)
+    rest, group = divide(rest, group_count), remainder(rest, group_count)
+    return divide(rest, cut[0]) * (32 * len(rows)), column * (64 * len(columns)), group, remainder(rest, cut[0])
+
+
+@inlined
+def _pixels(grid):
+    return grid[0] * grid[1] * grid[2] * grid[3]
+
+
+@inlined
+def _pixel_start(pixel, grid, source, group):
+    """(element of x, d, h, w) of a pixel of the grid, where the channels of a group begin."""
+    if pixel < _pixels(grid):
+        place, d, h, w = start_of(locate(pixel, grid), source)
+        return place + group * source[4], d, h, w
+    return 0, FAR, 0, 0
+
+
+@inlined
+def _column_start(column, group, weights, panels, run):
+    """The element of w where an output channel begins; -1 behind the last panel."""
+    width, count = panels
+    panel = divide(column, width)
+    if panel < count:
+        return (group * count + panel) * weights[2] * run * width + remainder(column, width)
+    return -1
+
+
+@inlined
+def _weight_row(i, columns):
+    """(row, chunk) of a step's weights that a thread copies as its i-th of 2 * len(columns)."""
+    chunks = 16 * len(columns)
+    return cuda.threadIdx.x // chunks + THREADS // chunks * i, cuda.threadIdx.x % chunks
+
+
+# --- fetching in runs of four channels
+
+
+@inlined
+def _wide_start(_, i, args):
+    first, grid, source, group = args
+    return _pixel_start(first + 32 * i, grid, source, group)
+
+
+@inlined
+def _wide_tap(start, i, args):
+    move, source = args
+    return tap_start(start, move, source)
+
+
+@inlined
+def _enter(tap, args):
+    """(weights' start, starts of the thread's pixels in x) of a tap."""
+    taps, source, pixels, column, width = args
+    move = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
+    return column + taps[4 * tap + 3] * source[4] * width, each(_wide_tap, pixels, (move, source))
+
+
+@inlined
+def _copy_pixel(start, i, args):
+    """Four channels of one pixel."""
+    x, buffer, at, c, run = args
+    inside = (start >= 0) & (c < run)
+    copy_4(buffer, at + 32 * DEPTH * i, x, start + c if inside else 0, inside)
+
+
+@inlined
+def _copy_weights(_, i, args):
+    """Four columns of one row of weights."""
+    w, buffer, at, weight, left, width, columns = args
+    k, chunk = _weight_row(i, columns)
+    inside = k < left
+    copy_4(buffer, at + chunk_place(k, chunk, columns), w, weight + k * width if inside else 0, inside)
+
+
+@inlined
+def _fetch_wide(state, buffer, at, args):
+    """Start to copy a step to shared memory from `at` on. state: where it begins, (tap, channel, element of w, starts
+    of pixels in x); returns the next one's.
+    """
+    tap, c, weight, starts = state
+    x, w, tap_args, rows, columns = args
+    taps, source, _, column, width = tap_args
+    run, mine = source[4], 4 * (cuda.threadIdx.x & 3)
+    each(_copy_pixel, starts, (x, buffer, at + (cuda.threadIdx.x >> 2) * DEPTH + mine, c + mine, run))
+    left = run - c if column >= 0 else 0
+    each(_copy_weights, columns + columns, (w, buffer, at + 32 * len(rows) * DEPTH, weight, left, width, columns))
+    c += DEPTH
+    weight += DEPTH * width
+    if c >= run:
+        c = 0
+        tap += 1
+        if len(taps) > 4 and 4 * tap < len(taps):  # the first part is known of a tuple: it has one tap
+            weight, starts = _enter(tap, tap_args)
+    return tap, c, weight, starts
+
+
+# --- fetching element by element
+
+
+@inlined
+def _copy_element(_, i, args):
+    x, buffer, at, places, spots, move, source, c, inside = args
+    row = (cuda.threadIdx.x >> 4) + 8 * i
+    start = tap_start((places[row], spots[3 * row], spots[3 * row + 1], spots[3 * row + 2]), move, source)
+    inside &= start >= 0
+    copy_1(buffer, at + 8 * DEPTH * i, x, start + c if inside else 0, inside)
+
+
+@inlined
+def _copy_flat_weights(_, i, args):
+    """Four columns of one row of weights."""
+    w, buffer, at, taps, depth, first, column, run, width, columns = args
+    k, chunk = _weight_row(i, columns)
+    inside = (column >= 0) & (first + k < depth)
+    tap = divide(first + k, run) if inside and len(taps) > 4 else 0
+    row = taps[4 * tap + 3] * run + first + k - tap * run
+    copy_4(buffer, at + chunk_place(k, chunk, columns), w, column + row * width if inside else 0, inside)
+
+
+@inlined
+def _fetch_flat(state, buffer, at, args):
+    """As _fetch_wide; state: how far into the depth a step begins."""
+    x, w, taps, places, spots, source, column, width, rows, columns = args
+    run = source[4]
+    depth = run * (len(taps) // 4)
+    k = state + (cuda.threadIdx.x & 15)
+    inside = k < depth
+    tap = divide(k, run) if inside and len(taps) > 4 else 0
+    move = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
+    element_args = x, buffer, at + cuda.threadIdx.x, places, spots, move, source, k - tap * run, inside
+    each(_copy_element, columns_of(rows), element_args)
+    weight_args = w, buffer, at + 32 * len(rows) * DEPTH, taps, depth, state, column, run, width, columns
+    each(_copy_flat_weights, columns + columns, weight_args)
+    return state + DEPTH
+
+
+# --- the ring of stages
+
+
+@inlined
+def _walk(fetch, multiply, sums, state, steps, buffer, rows, columns, ahead, args):
+    """sums + the product over so many steps. ahead: a tuple; the ring has two stages more than it has elements.
+
+    A thread knows of its own copies that they have arrived, so a barrier tells it about all others'. The same barrier
+    says that the step before this one has been multiplied everywhere: its stage is free, and the next copies go there.
+    """
+    size, stages = (32 * len(rows) + 64 * len(columns)) * DEPTH, len(ahead) + 2
+    target = 0
+    for step in range(stages - 1):
+        if step < steps:
+            state = fetch(state, buffer, target, args)
+        commit()
+        target += size
+    source = 0
+    for step in range(steps):
+        wait(ahead)
+        cuda.syncthreads()
+        if step + stages - 1 < steps:
+            state = fetch(state, buffer, target, args)
+        commit()
+        sums = multiply(sums, buffer, source, rows, columns)
+        source = source + size if source + size < stages * size else 0
+        target = target + size if target + size < stages * size else 0
+    return sums
+
+
+# --- before and after
+
+
+@inlined
+def _bias(fragment, i, args):
+    """What the sums of a D start with."""
+    bias, first, left, columns = args
+    n = i % (4 * len(columns))
+    column = 32 * (n // 4) + n % 4
+    a = bias[first + column] if column < left else bias.dtype.type(0)
+    b = bias[first + column + 16] if column + 16 < left else bias.dtype.type(0)
+    return a, b, a, b
+
+
+@inlined
+def _finish_one(value, at, out):
+    residual, adds, y, low, high = out
+    if adds:
+        value += residual[at]
+    y[at] = clamp(value, low, high)
+
+
+@inlined
+def _finish_four(a, b, c, d, column, out, place, left):
+    """Store four neighbours, of which those below `left` are there."""
+    residual, adds, y, low, high = out
+    at = place + column
+    if column + 3 < left and aligned(y, at) and (not adds or aligned(residual, at)):
+        if adds:
+            p, q, r, s = load(residual, at)
+            a, b, c, d = a + p, b + q, c + r, d + s
+        store(y, at, clamp(a, low, high), clamp(b, low, high), clamp(c, low, high), clamp(d, low, high))
+    else:
+        if column < left:
+            _finish_one(a, at, out)
+        if column + 1 < left:
+            _finish_one(b, at + 1, out)
+        if column + 2 < left:
+            _finish_one(c, at + 2, out)
+        if column + 3 < left:
+            _finish_one(d, at + 3, out)
+
+
+@inlined
+def _finish_upper(four, i, args):
+    """Rows g of four D's: 32 columns of a row, of which a thread has eight."""
+    a, b, c, d = four
+    _finish_four(a[0], b[0], c[0], d[0], 32 * i, *args)
+    _finish_four(a[1], b[1], c[1], d[1], 32 * i + 16, *args)
+
+
+@inlined
+def _finish_lower(four, i, args):
+    """Rows g + 8."""
+    a, b, c, d = four
+    _finish_four(a[2], b[2], c[2], d[2], 32 * i, *args)
+    _finish_four(a[3], b[3], c[3], d[3], 32 * i + 16, *args)
+
+
+@inlined
+def _finish_row(fragments, m, args):
+    """Rows 16 m + g and 16 m + g + 8 of a warp."""
+    out, first, start, left, grid, target, columns = args
+    fours = groups(fragments, columns)
+    pixel = first + 16 * m
+    if pixel < _pixels(grid):
+        each(_finish_upper, fours, (out, start + row_of(locate(pixel, grid), target), left))
+    if pixel + 8 < _pixels(grid):
+        each(_finish_lower, fours, (out, start + row_of(locate(pixel + 8, grid), target), left))
+
+
+@inlined
+def _begin(bias, weights, block, cut, rows, columns):
+    """The sums of a thread before the first step."""
+    _pixel, channel, group, _part = block
+    channel += corner(cuda.threadIdx.x, rows, columns)[1] + 4 * (cuda.threadIdx.x & 3)
+    sums = zeros(rows, columns_of(columns))
+    if bias.size > 0 and cut[0] == 1:
+        sums = each(_bias, sums, (bias, group * weights[1] + channel, weights[1] - channel, columns))
+    return sums
+
+
+@inlined
+def _end(sums, residual, y, grid, target, weights, block, cut, rows, columns, low, high):
+    """Store the sums of a thread, to the part of y that is this block's part of the depth."""
+    pixel, channel, group, part = block
+    (g, t), (row, column) = lane_of(cuda.threadIdx.x), corner(cuda.threadIdx.x, rows, columns)
+    channel += column + 4 * t
+    start = part * cut[2] + group * weights[1] + channel
+    out = residual, residual.size > 0 and cut[0] == 1, y, low, high
+    args = out, pixel + row + g, start, weights[1] - channel, grid, target, columns
+    each(_finish_row, groups(sums, rows), args)
+
+
+@inlined
+def _convolve_wide(multiply, buffer, x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    rows, columns, ahead = shape
+    grid, source, target, weights, panels = geometry
+    block = _block(grid, weights, cut, rows, columns)
+    pixel, channel, group, part = block
+    pixels = each(_wide_start, rows, (pixel + (cuda.threadIdx.x >> 2), grid, source, group))
+    run = source[4]
+    column = _column_start(channel + 4 * _weight_row(0, columns)[1], group, weights, panels, run)
+    tap_args = taps, source, pixels, column, panels[0]
+    a_tap = (run + DEPTH - 1) // DEPTH
+    first = part * cut[1]
+    steps = min(cut[1], len(taps) // 4 * a_tap - first)
+    sums = _begin(bias, weights, block, cut, rows, columns)
+    if steps > 0:
+        tap = divide(first, a_tap) if len(taps) > 4 else 0
+        c = (first - tap * a_tap) * DEPTH
+        weight, starts = _enter(tap, tap_args)
+        state = tap, c, weight + c * panels[0], starts
+        sums = _walk(
+            _fetch_wide, multiply, sums, state, steps, buffer, rows, columns, ahead, (x, w, tap_args, rows, columns)
+        )
+    _end(sums, residual, y, grid, target, weights, block, cut, rows, columns, low, high)
+
+
+@inlined
+def _convolve_flat(multiply, buffer, places, spots, x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    rows, columns, ahead = shape
+    grid, source, target, weights, panels = geometry
+    block = _block(grid, weights, cut, rows, columns)
+    pixel, channel, group, part = block
+    row = cuda.threadIdx.x
+    if row < 32 * len(rows):
+        places[row], spots[3 * row], spots[3 * row + 1], spots[3 * row + 2] = _pixel_start(
+            pixel + row, grid, source, group
+        )
+    cuda.syncthreads()
+    run = source[4]
+    column = _column_start(channel + 4 * _weight_row(0, columns)[1], group, weights, panels, run)
+    first = part * cut[1]
+    steps = min(cut[1], (len(taps) // 4 * run + DEPTH - 1) // DEPTH - first)
+    sums = _begin(bias, weights, block, cut, rows, columns)
+    args = x, w, taps, places, spots, source, column, panels[0], rows, columns
+    sums = _walk(_fetch_flat, multiply, sums, first * DEPTH, steps, buffer, rows, columns, ahead, args)
+    _end(sums, residual, y, grid, target, weights, block, cut, rows, columns, low, high)
+
+
+@kernel
+def _wide(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    buffer = shared_floats(FLOATS)
+    _convolve_wide(multiply_tile, buffer, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+
+
+@kernel
+def _wide_exact(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    buffer = shared_floats(FLOATS)
+    _convolve_wide(multiply_tile_exactly, buffer, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+
+
+@kernel
+def _flat(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    buffer = shared_floats(FLAT_FLOATS)
+    places = cuda.shared.array(TALLEST, types.int64)
+    spots = cuda.shared.array(TALLEST_TIMES_3, types.int32)
+    _convolve_flat(multiply_tile, buffer, places, spots, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+
+
+@kernel
+def _flat_exact(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    buffer = shared_floats(FLAT_FLOATS)
+    places = cuda.shared.array(TALLEST, types.int64)
+    spots = cuda.shared.array(TALLEST_TIMES_3, types.int32)
+    _convolve_flat(
+        multiply_tile_exactly, buffer, places, spots, x, w, bias, residual, y, taps, shape, geometry, cut, low, high
+    )
+
+
+@kernel
+def _add_parts(sums, bias, residual, y, grid, target, total, parts, low, high):
+    for i in range(cuda.grid(1), _pixels(grid) * total, cuda.gridsize(1)):
+        pixel, channel = divide(i, total), remainder(i, total)
+        value = bias[channel] if bias.size > 0 else y.dtype.type(0)
+        for part in range(parts):
+            value += sums[part * _pixels(grid) * total + i]
+        at = row_of(locate(pixel, grid), target) + channel
+        if residual.size > 0:
+            value += residual[at]
+        y[at] = clamp(value, low, high)
+
+
+def convolve(x, w, bias, residual, y, taps, scratch, grid, source, target, weights, panels, exact, low, high):
+    """What conv.conv_gather computes, with the width of the panels and their number in a group. taps: an array, or a
+    tuple of four integers. scratch: room for parts, as much as tiling.scratch_size says. exact: in full precision.
+    """
+    pixels, (group_count, channels, _taps) = grid[0] * grid[1] * grid[2] * grid[3], weights
+    run, pitch, total = source[4], source[3], group_count * channels
+    flat = tiling.is_flat(run, pitch)
+    steps = tiling.steps_of(run, len(taps) // 4, flat)
+    rows, columns, parts = tiling.choose(pixels, channels, group_count, steps, flat)
+    if exact:  # so many sums of the largest tile are too many for the registers, with what is multiplied
+        columns = 1
+    if parts * pixels * total > scratch.size:
+        parts = 1
+    code = (_flat_exact if exact else _flat) if flat else (_wide_exact if exact else _wide)
+    blocks = tiling.tiles(rows, columns, pixels, channels) * group_count * parts
+    shape = (0,) * rows, (0,) * columns, (0,) * (tiling.stages(rows, columns, flat) - 2)
+    cut = parts, -(-steps // parts), pixels * total
+    if parts == 1:
+        geometry = grid, source, target, weights, panels
+        launch(code, blocks, THREADS, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+        return
+    geometry = grid, source, (*grid[1:], total, 0, 0, 0, 1, 1, 1), weights, panels
+    none = y.dtype.type(-math.inf), y.dtype.type(math.inf)
+    launch(code, blocks, THREADS, x, w, bias, residual, scratch, taps, shape, geometry, cut, *none)
+    spread(_add_parts, pixels * total, scratch, bias, residual, y, grid, target, total, parts, low, high)
