@@ -19,6 +19,7 @@ from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
 from nbcnn.kernels.cpu.row_tiles import pitch_of, whole_rows
+from nbcnn.kernels.cuda.row_parts import parts_of, rows_of_part
 from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.elementwise import constants, need_float
@@ -105,7 +106,21 @@ def _columns(node: Node, b: Binder, x: Buffer, form: Form) -> tuple[Buffer, Buff
 
 def _partials(b: Binder, form: Form) -> Buffer:
     outer, rows, columns, _ = form.column_dims
+    if b.backend == "cuda":
+        return b.scratch(outer * parts_of(outer, rows, columns) * 2 * columns, np.float64)
     return b.scratch(outer * -(-rows // whole_rows(columns)[0]) * 2 * pitch_of(columns))
+
+
+def _parts_of_lines(b: Binder, form: Form, channels: int) -> tuple[int, Buffer]:
+    """Lines of each part of a sum over lines, and room for the sums."""
+    if b.backend == "cuda":
+        block = rows_of_part(1, form.outer, channels)
+        parts = -(-form.outer // block) if form.repeat == 1 else form.outer
+        return block, b.scratch(2 * channels * parts, np.float64)
+    lines = form.line_dims[0]
+    block = max(BLOCK // form.width, -(-lines // PARTS), 1)
+    parts = -(-lines // block) if form.groups * form.repeat == 1 else form.outer
+    return block, b.scratch(2 * channels * parts)
 
 
 def _settings(node: Node, x: Value) -> tuple[float, float, float]:
@@ -330,10 +345,8 @@ class NormalizationGrad(Op):
         dx, *parameters = (node.output(i) for i in range(3))
         dims, channels = form.line_dims, form.groups * (form.width // form.repeat)
         if any(parameters):
-            block = max(BLOCK // form.width, -(-dims[0] // PARTS), 1)
-            parts = -(-dims[0] // block) if form.groups * form.repeat == 1 else form.outer
+            block, partials = _parts_of_lines(b, form, channels)
             sums = [b.buffer(name) if name else b.scratch(channels) for name in parameters]
-            partials = b.scratch(2 * channels * parts)
             b.call("norm_lines_parameters", dy, x, mean, inverse, *sums, partials, dims, block)
         if dx:
             b.in_place(dx, node.inputs[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import prod, sqrt
 
-from nbcnn.kernels.cuda._cuda import cuda, device, kernel, launch, spread
+from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, spread, types
 from nbcnn.kernels.cuda.block import sum_lanes
 from nbcnn.kernels.cuda.columns import (
     blocks_of,
@@ -106,6 +106,7 @@ def _behind_clamp(grad, y, at, deviation, gain, shift, low, high):
 
 @kernel
 def _part_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, dims, size, epsilon, low, high):
+    shared = cuda.shared.array(BLOCK, types.float64)
     rows, columns = dims[1], dims[2]
     c, part, _image, count, at, step = part_of(dims, size)
     two, plain, product = step + step, 0.0, 0.0
@@ -128,7 +129,7 @@ def _part_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, dims, 
             plain += float(e)
             product += float(e * p)
             at += step
-    plain, product = sum_lanes(plain), sum_lanes(product)
+    plain, product = sum_lanes(shared, plain), sum_lanes(shared, product)
     if cuda.threadIdx.y == 0 and c < columns:
         if rows <= size:
             dbias[c] = plain
@@ -140,8 +141,9 @@ def _part_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, dims, 
 
 @kernel
 def _merge_sums(partials, var, dscale, dbias, dims, size, epsilon):
+    shared = cuda.shared.array(BLOCK, types.float64)
     _image, c = column_of(dims[2])
-    plain, product = column_totals(partials, 0, c, parts_in(dims[1], size), dims[2])
+    plain, product = column_totals(shared, partials, 0, c, parts_in(dims[1], size), dims[2])
     if cuda.threadIdx.y == 0 and c < dims[2]:
         dbias[c] = plain
         dscale[c] = product / sqrt(float(var[c]) + float(epsilon))

@@ -3,13 +3,16 @@
 A block is (columns, lanes, lines) threads, all three powers of two, BLOCK in all: what lies side by side in memory
 along x, what is reduced along y, and more of the same along z. Values are brought together in float64, which holds
 every float32 and every index; each thread of a column gets the result. All threads of a block must call these.
+
+shared: an array of BLOCK elements in float64 in the block's memory. A kernel makes it: two functions that make one each
+cannot both be called by a third.
 """
 
 from __future__ import annotations
 
 from math import isnan
 
-from nbcnn.kernels.cuda._cuda import BLOCK, SIMULATED, cuda, device, types
+from nbcnn.kernels.cuda._cuda import BLOCK, SIMULATED, cuda, device
 from nbcnn.kernels.cuda.row_parts import COLUMNS, power_of_two
 from nbcnn.kernels.opcodes import MAX, PRODUCT, SUM
 
@@ -48,9 +51,8 @@ def combine(code, a, b):
 
 
 @device
-def _reduce(code, value, start, place, count, width):
+def _reduce(shared, code, value, start, place, count, width):
     """Over the values at place, place + width, ... of the `count` threads from `start` on."""
-    shared = cuda.shared.array(BLOCK, types.float64)
     narrow = max(width, WARP)
     if count > narrow:
         shared[start + place] = value
@@ -72,29 +74,29 @@ def _reduce(code, value, start, place, count, width):
 
 
 @device
-def reduce_lanes(code, value):
+def reduce_lanes(shared, code, value):
     """Over threadIdx.y."""
     width = cuda.blockDim.x
     count = width * cuda.blockDim.y
     place = cuda.threadIdx.y * width + cuda.threadIdx.x
-    return _reduce(code, value, cuda.threadIdx.z * count, place, count, width)
+    return _reduce(shared, code, value, cuda.threadIdx.z * count, place, count, width)
 
 
 @device
-def sum_lanes(value):
+def sum_lanes(shared, value):
     """The sum over threadIdx.y."""
-    return reduce_lanes(SUM, value)
+    return reduce_lanes(shared, SUM, value)
 
 
 @device
-def reduce_block(code, value):
+def reduce_block(shared, code, value):
     """Over all threads of the block."""
     across = cuda.blockDim.x * cuda.blockDim.y
     place = cuda.threadIdx.z * across + cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x
-    return _reduce(code, value, 0, place, across * cuda.blockDim.z, 1)
+    return _reduce(shared, code, value, 0, place, across * cuda.blockDim.z, 1)
 
 
 @device
-def sum_block(value):
+def sum_block(shared, value):
     """The sum over all threads of the block."""
-    return reduce_block(SUM, value)
+    return reduce_block(shared, SUM, value)

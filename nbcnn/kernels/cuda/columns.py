@@ -64,11 +64,11 @@ def column_of(columns):
 
 
 @device
-def column_totals(partials, image, c, parts, columns):
+def column_totals(shared, partials, image, c, parts, columns):
     """Both sums of a column over all parts; every lane gets them."""
     plain, product = 0.0, 0.0
     for part in range(cuda.threadIdx.y, parts if c < columns else 0, cuda.blockDim.y):
         place = (image * parts + part) * 2 * columns + c
         plain += partials[place]
         product += partials[place + columns]
-    return sum_lanes(plain), sum_lanes(product)
+    return sum_lanes(shared, plain), sum_lanes(shared, product)

@@ -8,7 +8,7 @@ of each, the mean is sum(n m) / sum(n), the squares are sum(s + n (m - mean)^2),
 
 from __future__ import annotations
 
-from nbcnn.kernels.cuda._cuda import cuda, device, kernel, launch
+from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, types
 from nbcnn.kernels.cuda.block import sum_lanes
 from nbcnn.kernels.cuda.columns import blocks_of, column_of, column_threads, merge_shape, part_of, parts_in
 from nbcnn.kernels.cuda.row_parts import rows_of_part
@@ -41,20 +41,21 @@ def thread_moments(x, at, count, step):
 
 
 @device
-def join(count, mean, squares, total):
+def join(shared, count, mean, squares, total):
     """Mean and squares of what all lanes of a column have, `total` in all."""
     number = float(count)
-    center = sum_lanes(number * mean) / float(total)
+    center = sum_lanes(shared, number * mean) / float(total)
     distance = mean - center
-    return center, sum_lanes(squares + number * distance * distance)
+    return center, sum_lanes(shared, squares + number * distance * distance)
 
 
 @kernel
 def _part_moments(x, mean, var, partials, dims, size):
+    shared = cuda.shared.array(BLOCK, types.float64)
     rows, columns = dims[1], dims[2]
     c, part, image, count, at, step = part_of(dims, size)
     middle, squares = thread_moments(x, at, count, step)
-    middle, squares = join(count, middle, squares, min(size, rows - part * size))
+    middle, squares = join(shared, count, middle, squares, min(size, rows - part * size))
     if cuda.threadIdx.y == 0 and c < columns:
         if rows <= size:
             mean[image * columns + c] = middle
@@ -67,6 +68,7 @@ def _part_moments(x, mean, var, partials, dims, size):
 
 @kernel
 def _merge_moments(partials, mean, var, dims, size):
+    shared = cuda.shared.array(BLOCK, types.float64)
     rows, columns = dims[1], dims[2]
     image, c = column_of(columns)
     parts = parts_in(rows, size)
@@ -74,12 +76,12 @@ def _merge_moments(partials, mean, var, dims, size):
     mine = parts if c < columns else 0
     for part in range(cuda.threadIdx.y, mine, cuda.blockDim.y):
         plain += float(min(size, rows - part * size)) * partials[start + part * 2 * columns]
-    center = sum_lanes(plain) / float(rows)
+    center = sum_lanes(shared, plain) / float(rows)
     for part in range(cuda.threadIdx.y, mine, cuda.blockDim.y):
         place = start + part * 2 * columns
         distance = partials[place] - center
         squares += partials[place + columns] + float(min(size, rows - part * size)) * distance * distance
-    squares = sum_lanes(squares)
+    squares = sum_lanes(shared, squares)
     if cuda.threadIdx.y == 0 and c < columns:
         mean[image * columns + c] = center
         var[image * columns + c] = squares / float(rows)

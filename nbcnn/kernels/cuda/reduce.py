@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from nbcnn.kernels.cuda._cuda import cuda, device, kernel, launch
+from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, types
 from nbcnn.kernels.cuda.block import combine, reduce_lanes, threads_for
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.opcodes import MAX, MIN, PRODUCT, SUM, SUM_OF_SIZES, SUM_OF_SQUARES
@@ -51,6 +51,7 @@ def _thread(code, x, at, count, step):
 
 @kernel
 def _reduce(code, x, y, shape, block, scale):
+    shared = cuda.shared.array(BLOCK, types.float64)
     outer, rows, inner = shape
     parts, tiles = divide(rows + block - 1, block), divide(inner + cuda.blockDim.x - 1, cuda.blockDim.x)
     task = cuda.blockIdx.x * cuda.blockDim.z + cuda.threadIdx.z
@@ -65,7 +66,7 @@ def _reduce(code, x, y, shape, block, scale):
     at = (image * rows + part * block) * inner + column if inside else 0
     first = at + lane * inner if count > 0 else at
     total = _thread(code, x, np.uint64(first), count, np.uint64(inner * cuda.blockDim.y))
-    total = reduce_lanes(code if code in (MAX, MIN, PRODUCT) else SUM, total)
+    total = reduce_lanes(shared, code if code in (MAX, MIN, PRODUCT) else SUM, total)
     if inside and cuda.threadIdx.y == 0:
         y[(image * parts + part) * inner + column] = y.dtype.type(total) * scale
 
@@ -103,6 +104,7 @@ def place_of(number, shape, steps):
 
 @kernel
 def _max_grad(x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced, cells, total):
+    shared = cuda.shared.array(BLOCK, types.float64)
     cell = cuda.blockIdx.x * cuda.blockDim.z + cuda.threadIdx.z
     end = total if cell < cells else 0
     at_x, at_y = place_of(cell, kept, x_kept), place_of(cell, kept, y_kept)
@@ -110,7 +112,7 @@ def _max_grad(x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced, cells, tot
     for item in range(cuda.threadIdx.y, end, cuda.blockDim.y):
         if x[at_x + place_of(item, reduced, x_reduced)] == y[at_y]:
             first = min(first, float(item))
-    first = reduce_lanes(MIN, first)
+    first = reduce_lanes(shared, MIN, first)
     for item in range(cuda.threadIdx.y, end, cuda.blockDim.y):
         dx[at_x + place_of(item, reduced, x_reduced)] = dy[at_y] if float(item) == first else dx.dtype.type(0)
 
