@@ -10,7 +10,7 @@ from typing import Any
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, device, intrinsic, ir, types
 
-__all__ = ["WIDTH", "aligned", "get", "load", "read", "store", "write"]
+__all__ = ["WIDTH", "aligned", "gather", "get", "load", "read", "store", "write"]
 
 WIDTH = 4
 """Elements that a thread takes at once where it can."""
@@ -39,6 +39,14 @@ if SIMULATED:
     def store(y, at, a, b, c, d):
         """y[at : at + 4] = a, b, c, d; `aligned` must hold."""
         y[at], y[at + 1], y[at + 2], y[at + 3] = a, b, c, d
+
+    @device
+    def _element(x, at):
+        return x[at]
+
+    @device
+    def _put(y, at, value):
+        y[at] = value
 
 else:
 
@@ -105,15 +113,37 @@ else:
 
         return types.void(y, types.int64, *[y.dtype] * WIDTH), codegen
 
+    @intrinsic
+    def _element(typingctx, x, at):
+        """x[at], which this launch may write; at is not negative: Numba would look, and keep the array's size for
+        that.
+        """
+
+        def codegen(context, builder, signature, args):
+            return context.unpack_value(builder, x.dtype, _pointer(context, builder, x, *args))
+
+        return x.dtype(x, types.int64), codegen
+
+    @intrinsic
+    def _put(typingctx, y, at, value):
+        """y[at] = value; at is not negative."""
+
+        def codegen(context, builder, signature, args):
+            context.pack_value(builder, y.dtype, args[2], _pointer(context, builder, y, *args[:2]))
+            return context.get_dummy_value()
+
+        return types.void(y, types.int64, y.dtype), codegen
+
 
 @device
 def read(x, at, left, v):
-    """v, four elements = x[at], ..., of which `left` are there, one at least; the last of them again for the rest."""
+    """v, four elements = x[at], ..., of which `left` are there; the rest of v stays what it is."""
     if left >= WIDTH and aligned(x, at):
         v[0], v[1], v[2], v[3] = load(x, at)
     else:
         for k in range(WIDTH):
-            v[k] = x[at + min(k, left - 1)]
+            if k < left:
+                v[k] = _element(x, at + k)
 
 
 @device
@@ -124,4 +154,18 @@ def write(y, at, left, v):
     else:
         for k in range(WIDTH):
             if k < left:
-                y[at + k] = v[k]
+                _put(y, at + k, v[k])
+
+
+@device
+def gather(x, at, step, left, v):
+    """v, four elements = x[at], x[at + step], ..., of which `left` are there; the rest of v stays what it is."""
+    if step == 1:
+        read(x, at, left, v)
+    elif step == 0:
+        for k in range(WIDTH):
+            v[k] = _element(x, at)
+    else:
+        for k in range(WIDTH):
+            if k < left:
+                v[k] = _element(x, at + k * step)

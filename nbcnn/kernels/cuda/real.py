@@ -12,11 +12,40 @@ import numpy as np
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, device, intrinsic, ir, types
 
-__all__ = ["ceil", "exp", "expm1", "floor", "fmod", "log", "log1p", "normal_cdf", "rint", "sqrt", "tanh"]
+__all__ = [
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "ceil",
+    "cos",
+    "cosh",
+    "exp",
+    "expm1",
+    "floor",
+    "fmod",
+    "hypot",
+    "log",
+    "log1p",
+    "normal_cdf",
+    "rint",
+    "sin",
+    "sinh",
+    "sqrt",
+    "tan",
+    "tanh",
+]
 
 _library: Any = np if SIMULATED else math
 exp, expm1, log, log1p = _library.exp, _library.expm1, _library.log, _library.log1p
-fmod, sqrt, tanh = _library.fmod, _library.sqrt, _library.tanh
+sin, cos, tan, sinh, cosh, tanh = (getattr(_library, n) for n in ("sin", "cos", "tan", "sinh", "cosh", "tanh"))
+fmod, hypot, sqrt = _library.fmod, _library.hypot, _library.sqrt
+_arc = "arc" if SIMULATED else "a"
+asin, acos, atan, asinh, acosh, atanh = (
+    getattr(_library, _arc + n) for n in ("sin", "cos", "tan", "sinh", "cosh", "tanh")
+)
 
 if SIMULATED:
     ceil, floor, rint = np.ceil, np.floor, np.rint
