@@ -1,0 +1,139 @@
+"""The convolutions that are made for tensor cores, against the float64 oracle.
+
+In the simulator they run on fragments and copies put together as the PTX ISA says (mma_simulated.py), with four warps
+for each tile; on a GPU this is where TF32 is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+
+from nbcnn.kernels.cuda import runtime, tensor_conv, tiling
+from nbcnn.kernels.cuda._cuda import SIMULATED
+from nbcnn.kernels.cuda.panels import panels_of
+from nbcnn.ops.gather import window_taps
+from nbcnn.ops.packing import dense
+
+
+@dataclass
+class Layer:
+    """A convolution: sizes as ONNX has them, and how it is to be computed: tile and parts of the depth."""
+
+    shape: tuple[int, ...]
+    weights: tuple[int, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    tile: tuple[int, int, int] = (2, 1, 1)
+    residual: bool = False
+    exact: bool = False
+    one_tap: bool = False
+    """Whether the tap is given as numbers, as conv_pointwise does."""
+
+
+LAYERS = {
+    "more steps than stages": Layer((1, 20, 5, 7), (40, 20, 2, 2), {"pads": [1, 0, 0, 1]}),
+    "largest tile": Layer((1, 36, 8, 9), (72, 36, 1, 2), {"pads": [0, 0, 0, 1]}, (4, 2, 1)),
+    "tall tile": Layer((1, 4, 9, 8), (5, 4, 2, 3), {"pads": [1, 1, 0, 1], "strides": [1, 1]}, (4, 1, 1)),
+    "groups, strided": Layer(
+        (2, 16, 5, 5), (12, 8, 2, 2), {"group": 2, "strides": [2, 2], "pads": [1, 1, 0, 0]}, residual=True
+    ),
+    "dilated": Layer((1, 8, 6, 4), (3, 8, 2, 2), {"dilations": [3, 2]}, residual=True),
+    "depth in parts": Layer((1, 20, 3, 3), (40, 20, 3, 1), {"pads": [1, 0, 1, 0]}, (2, 1, 3), residual=True),
+    "rows": Layer((70, 24, 1, 1), (33, 24, 1, 1), one_tap=True),
+    "few channels": Layer((2, 3, 7, 7), (20, 3, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}, residual=True),
+    "odd channels, in parts": Layer((1, 7, 5, 5), (9, 7, 3, 3), {"pads": [1, 1, 1, 1]}, (4, 1, 2)),
+    "odd depth": Layer((5, 21, 1, 1), (6, 21, 1, 1), one_tap=True),
+    "exact": Layer((1, 20, 3, 5), (70, 20, 1, 2), {"pads": [0, 0, 0, 1]}, exact=True, residual=True),
+    "exact, few channels": Layer((1, 3, 7, 7), (20, 3, 3, 3), {"strides": [2, 2]}, exact=True),
+}
+
+
+@pytest.fixture
+def choose(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Sets the tiling of whatever is computed."""
+    yield lambda tile: monkeypatch.setattr(tiling, "choose", lambda *shape: tiling.Tiling(*tile))
+
+
+def run(layer: Layer, x: np.ndarray, w: np.ndarray, bias: np.ndarray, residual: np.ndarray, bounds: Any) -> np.ndarray:
+    """The convolution of NCHW arrays by the kernel."""
+    group = layer.attrs.get("group", 1)
+    strides, dilations = layer.attrs.get("strides", [1, 1]), layer.attrs.get("dilations", [1, 1])
+    packing = dense(group, w.shape[0] // group, w.shape[1], w.shape[2:], 4)
+    begins = layer.attrs.get("pads", [0, 0])[:2]
+    taps = [(0, *move, number) for move, number in window_taps(w.shape[2:], dilations, begins)]
+    images, channels, height, width = residual.shape
+    pixels = images * height * width
+    y = runtime.upload(np.full(residual.size, np.nan, np.float32))
+    tensor_conv.convolve(
+        runtime.upload(np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(-1)),
+        runtime.upload(packing._pack(w)),
+        runtime.upload(bias),
+        runtime.upload(
+            np.ascontiguousarray(np.moveaxis(residual, 1, -1)).reshape(-1)[: residual.size * layer.residual]
+        ),
+        y,
+        taps[0] if layer.one_tap else runtime.upload(np.array(taps, np.int64).reshape(-1)),
+        runtime.upload(np.full(layer.tile[2] * pixels * channels, np.nan, np.float32)),
+        (images, 1, height, width),
+        (1, *x.shape[2:], x.shape[1], packing.run, 1, *strides),
+        (1, height, width, channels, 0, 0, 0, 1, 1, 1),
+        (group, packing.channels, packing.taps),
+        panels_of(packing.channels, np.empty(0, np.float32)),
+        layer.exact,
+        *bounds,
+    )
+    return np.moveaxis(runtime.download(y).reshape(images, height, width, channels), -1, 1)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_convolution(name: str, choose: Any) -> None:
+    layer = LAYERS[name]
+    choose(layer.tile)
+    rng = np.random.default_rng(0)
+    x, w, bias = (rng.standard_normal(s).astype(np.float32) for s in (layer.shape, layer.weights, layer.weights[0]))
+    y = reference.conv(x, w, bias, **layer.attrs)
+    residual = rng.standard_normal(y.shape).astype(np.float32)
+    bounds = np.float32(-2), np.float32(3)
+    got = run(layer, x, w, bias, residual, bounds)
+    rounding = 1e-6 if layer.exact else 1e-3
+    np.testing.assert_allclose(
+        got, np.clip(y + layer.residual * residual, *bounds), rtol=0, atol=rounding * np.abs(y).max()
+    )
+
+
+def test_nan_stays_nan(choose: Any) -> None:
+    """Where it is met, and nowhere else."""
+    choose((2, 1, 1))
+    x, w = np.ones((1, 4, 1, 5), np.float32), np.ones((3, 4, 1, 2), np.float32)
+    x[0, 2, 0, 1] = np.nan
+    zeros = np.zeros((1, 3, 1, 4), np.float32)
+    got = run(Layer(x.shape, w.shape), x, w, np.zeros(3, np.float32), zeros, (np.float32(0), np.float32(6)))
+    np.testing.assert_array_equal(np.isnan(got[0, 0, 0]), [True, True, False, False])
+    np.testing.assert_array_equal(got[0, :, 0, 2:], 6)
+
+
+@pytest.mark.skipif(not SIMULATED, reason="device functions are Python's in the simulator alone")
+@pytest.mark.parametrize("columns", [1, 2])
+def test_fragments_meet_all_banks(columns: int) -> None:
+    """Eight lanes at a time read 16 bytes each: together the 32 banks of shared memory, once."""
+    from nbcnn.kernels.cuda.tiles import chunk_place, lane_of
+
+    for first in range(0, 32, 8):
+        lanes = [lane_of.fn(thread) for thread in range(first, first + 8)]
+        for k in range(4):
+            right = [chunk_place.fn(4 * t + k, (g >> 1) + 4 * (g & 1), (0,) * columns) for g, t in lanes]
+            assert {(place + i) % 32 for place in right for i in range(4)} == set(range(32))
+        left = [g * tiling.DEPTH + 4 * t for g, t in lanes]
+        assert {(place + i) % 32 for place in left for i in range(4)} == set(range(32))
+
+
+def test_few_tiles_share_their_depth() -> None:
+    """A batch of one must give every multiprocessor something to do; a large one has enough."""
+    assert tiling.choose(196, 256, 1, 144, False).parts > 4
+    assert tiling.choose(256 * 3136, 64, 1, 36, False).parts == 1
+    assert tiling.choose(256 * 784, 512, 1, 8, False)[:2] == (4, 2)
