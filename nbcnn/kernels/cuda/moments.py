@@ -37,7 +37,8 @@ def thread_moments(x, at, count, step):
         squares += float(a * a)
         at += step
     offset = plain / float(count)
-    return float(shift) + offset, squares - plain * offset
+    squares -= plain * offset
+    return float(shift) + offset, 0.0 if squares < 0 else squares
 
 
 @device
