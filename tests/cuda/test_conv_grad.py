@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+from harness import Case
 
+import nbcnn.ops.gather
 from nbcnn.geometry import window
 from nbcnn.kernels.cuda import conv_grad, grad_tensor, pointwise_grad, runtime
 from nbcnn.ops.gather import triple, window_taps
@@ -29,7 +31,8 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], int]] =
     "dilated": ((1, 4, 5, 6), (4, 4, 2, 2), {"dilations": [2, 3], "pads": [2, 3, 2, 3]}, 1),
     "1x1 stride": ((2, 6, 5, 4), (5, 6, 1, 1), {"strides": [2, 2]}, 1),
     "more parts than pixels": ((1, 4, 2, 2), (4, 4, 2, 2), {}, 3),
-    "many rows and columns": ((1, 20, 2, 3), (36, 20, 2, 2), {}, 1),
+    "many rows and columns": ((1, 20, 2, 3), (68, 20, 2, 2), {}, 1),
+    "many columns": ((1, 4, 2, 2), (68, 4, 2, 1), {}, 1),
     "1-D": ((2, 5, 9), (7, 5, 3), {"dilations": [2], "pads": [1, 1]}, 2),
     "3-D": ((1, 4, 3, 2, 3), (5, 4, 2, 1, 2), {"strides": [2, 1, 1], "pads": [1, 0, 1, 1, 0, 0]}, 1),
 }
@@ -111,3 +114,15 @@ def test_lanes_meet_different_banks(size: int) -> None:
     """What a warp reads of a fragment at once: four pixels by eight rows or columns, of 32 banks."""
     pitch = size + grad_tensor.GAP
     assert len({(lane % 4 * pitch + lane // 4) % 32 for lane in range(32)}) == 32
+
+
+@pytest.mark.parametrize("kernel", [3, 1])
+def test_conv(kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole operator, with pixels in parts."""
+    monkeypatch.setattr(nbcnn.ops.gather, "CUDA_PIXELS", 7)
+    x, w = RNG.standard_normal((2, 5, 4, 3)), RNG.standard_normal((3, 5, kernel, kernel))
+    attrs = {"pads": [kernel // 2] * 4}
+    dy = RNG.standard_normal(reference.conv(x, w, None, **attrs).shape)
+    case = Case("Conv", [x, w], attrs, weights=(1,), dtype=np.float64, device="cuda")
+    _, (dw,) = case.run_training([dy], (1,))
+    close(dw, reference.conv_backward(dy, x, w, **attrs)[1], np.float64)

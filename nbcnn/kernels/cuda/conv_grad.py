@@ -23,6 +23,11 @@ SMALL, LARGE = ((1, 2), (2, 4)) if SIMULATED else ((2, 4), (4, 8))
 """Fragments of a warp, down and across, for gradients of few and of many rows and columns."""
 
 
+def _fills(count: int, large: int, small: int) -> bool:
+    """Whether large tiles, which read less, cover so many rows or columns with little more than small ones do."""
+    return 3 * -(-count // large) * large < 4 * -(-count // small) * small
+
+
 class Products(NamedTuple):
     """What every form of the gradient takes.
 
@@ -65,8 +70,9 @@ class Products(NamedTuple):
             self.plainly()
             return
         channels, rows = self.weights[1], self.weights[2] * self.source[4]
-        down = LARGE[0] if rows > tile_size(*SMALL)[0] else SMALL[0]
-        across = LARGE[1] if channels > tile_size(*SMALL)[1] else SMALL[1]
+        (small_m, small_n), (large_m, large_n) = tile_size(*SMALL), tile_size(*LARGE)
+        down = LARGE[0] if _fills(rows, large_m, small_m) else SMALL[0]
+        across = LARGE[1] if _fills(channels, large_n, small_n) else SMALL[1]
         # Copies of 16 bytes need runs and pixels that are multiples of them.
         x_each = 1 if self.source[3] % 4 or self.source[4] % 4 else 4
         dy_each = 1 if self.outer[4] % 4 or channels % 4 else 4

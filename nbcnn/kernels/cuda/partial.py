@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbcnn.kernels.cuda._cuda import BLOCK, cuda, kernel, launch
+from nbcnn.kernels.cuda._cuda import BLOCK, cuda, kernel, launch, spread
 
 __all__ = ["add_parts"]
 
@@ -13,6 +13,17 @@ GROUPS = BLOCK // WARP
 APART = 4
 """Sums that a thread keeps apart, so that it need not wait for one element to read the next."""
 PLACES = WARP * GROUPS
+MANY = 1 << 16
+"""Elements from which on there are threads enough with one for each."""
+
+
+@kernel
+def _add_in_turn(parts, y, count):
+    for i in range(cuda.grid(1), y.size, cuda.gridsize(1)):
+        total = parts[i]
+        for part in range(1, count):
+            total += parts[part * y.size + i]
+        y[i] = total
 
 
 @kernel
@@ -39,4 +50,7 @@ def _add_parts(parts, y, count):
 
 def add_parts(parts, y, count):
     """y = the sum over `count` parts; parts (count, y.size)."""
+    if y.size >= MANY:
+        spread(_add_in_turn, y.size, parts, y, count)
+        return
     launch(_add_parts, -(-y.size // WARP), (WARP, GROUPS), parts, y, count)
