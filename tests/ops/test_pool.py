@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from guards import run_guarded
 from harness import Case, to_onnx_order
 
 from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.kernels.cpu import stream
 
 DTYPES = (np.float32, np.float64)
 FUNCTIONS = {"MaxPool": "max_pool", "AveragePool": "average_pool", "LpPool": "lp_pool"}
@@ -104,6 +106,19 @@ def test_norms(op: str, p: int) -> None:
     (got,), (dx,) = Case(op, [x], attrs, dtype=np.float64).run_training([dy])
     np.testing.assert_allclose(got, y, rtol=1e-12)
     np.testing.assert_allclose(dx, getattr(reference, f"{name}_backward")(dy, x, **attrs), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_gradient_of_a_picture_larger_than_the_caches(op: str) -> None:
+    """It is stored past them, by whole registers: 64 channels are some."""
+    shape, window = (1, 64, 512, 514), {"kernel_shape": [2, 2], "strides": [2, 2]}
+    assert 4 * prod(shape) >= stream.LARGE
+    rng = np.random.default_rng(3)
+    x = rng.permutation(prod(shape)).astype(np.float32).reshape(shape)
+    dy = rng.random((1, 64, 256, 257), np.float32)
+    (y,), (dx,) = Case(op, [x], window).run_training([dy])
+    wide = [a.repeat(2, axis=2).repeat(2, axis=3) for a in (y, dy)]
+    np.testing.assert_array_equal(dx, np.where(x == wide[0], wide[1], 0) if op == "MaxPool" else wide[1] / 4)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

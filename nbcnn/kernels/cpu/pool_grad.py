@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from nbcnn.kernels.cpu import pixels, simd, taps, tile
+from nbcnn.kernels.cpu import pixels, simd, stream, taps, tile
 from nbcnn.kernels.cpu.jit import apart, kernel, serial
 from nbcnn.kernels.cpu.pool import VECS
 from nbcnn.kernels.opcodes import MAXIMUM, NORM
@@ -26,12 +26,14 @@ def _meet(axis, place, size, meets):
 
 
 @apart
-def _chosen_line(dy, found, dx, start, base, in_w, channels, more, rows, pitch, number, fewer, meets, at_w, move, skip):
+def _chosen_line(
+    dy, found, dx, start, base, in_w, channels, more, rows, pitch, number, fewer, meets, at_w, move, skip, past
+):
     """dx[start:], a line, = dy of the windows where the tap that holds their maximum is the one that meets the pixel.
 
     more: added to what is there. base: the first of `rows` rows of windows, which lie `pitch` elements apart; number:
     of the tap that meets it, were it the first of its line; `fewer` from a row to the next. move, skip: elements, and
-    taps, from a window of a row to the next.
+    taps, from a window of a row to the next. past: whether to store past the caches.
     """
     width = VECS * simd.lanes(dx)
     nothing = tile.zeros(dx, 1, VECS)
@@ -59,7 +61,9 @@ def _chosen_line(dy, found, dx, start, base, in_w, channels, more, rows, pitch, 
                     column = 0
                     place += pitch - columns * move
                     tap_here -= fewer - columns * skip
-            if whole:
+            if whole and past:
+                stream.spill(total, dx, pixel)
+            elif whole:
                 tile.spill(total, dx, pixel)
             else:
                 tile.spill_first(total, dx, pixel, left)
@@ -67,8 +71,9 @@ def _chosen_line(dy, found, dx, start, base, in_w, channels, more, rows, pitch, 
 
 @apart
 def _means_line(
-    dy, dx, start, base, in_w, channels, more, rows, pitch, share, shares, at_h, step_h, at_o, meets, at_w, move, step_w
-):
+    dy, dx, start, base, in_w, channels, more, rows, pitch, share, shares, at_h, step_h, at_o, meets, at_w, move,
+    step_w, past,
+):  # fmt: skip
     """As _chosen_line, for an average: a share of every window, the product of `share` and two of `shares`, from at_h
     on for rows and from at_o on for columns.
     """
@@ -94,14 +99,16 @@ def _means_line(
                     column = 0
                     place += pitch - columns * move
                     row_at += step_h
-            if whole:
+            if whole and past:
+                stream.spill(total, dx, pixel)
+            elif whole:
                 tile.spill(total, dx, pixel)
             else:
                 tile.spill_first(total, dx, pixel, left)
 
 
 @serial
-def _grad_line(line, mode, dy, found, dx, size, form, kernel_shape, meets, moves, shares):
+def _grad_line(line, mode, dy, found, dx, size, form, kernel_shape, meets, moves, shares, past):
     """One line of one picture, of a maximum or an average."""
     _n, in_d, in_h, in_w, channels = size
     out_d, out_h, out_w = form[:3]
@@ -118,13 +125,13 @@ def _grad_line(line, mode, dy, found, dx, size, form, kernel_shape, meets, moves
             number = ((tap_d - i * moves[1]) * kernel_shape[1] + tap_h) * kernel_shape[2]
             _chosen_line(
                 dy, found, dx, start, base, in_w, channels, i > 0, rows, pitch, number, moves[3] * kernel_shape[2],
-                meets, at_w, move, moves[5],
+                meets, at_w, move, moves[5], past,
             )  # fmt: skip
         else:
             share = simd.get(shares, o_d) if rows > 0 else shares.dtype.type(0)
             _means_line(
                 dy, dx, start, base, in_w, channels, i > 0, rows, pitch, share, shares, out_d + first_h, moves[2],
-                out_d + out_h, meets, at_w, move, moves[4],
+                out_d + out_h, meets, at_w, move, moves[4], past,
             )  # fmt: skip
 
 
@@ -162,9 +169,10 @@ def pool_grad(mode, power, x, y, dy, found, dx, size, form, kernel_shape, meets,
     else empty. shares: for an average, one over how many pixels count, on each axis for each output position; the part
     of a pixel in a mean is their product. Each pixel sums its windows in row-major order.
     """
+    past = size[1] == 1 and stream.pays(dx, size[4])  # lines of a volume are added to, once written
     for index in prange(size[0] * size[1] * size[2]):
         line = np.int64(index)
         if mode == NORM:
             _norm_line(line, power, x, y, dy, dx, size, form, meets, moves)
         else:
-            _grad_line(line, mode, dy, found, dx, size, form, kernel_shape, meets, moves, shares)
+            _grad_line(line, mode, dy, found, dx, size, form, kernel_shape, meets, moves, shares, past)
