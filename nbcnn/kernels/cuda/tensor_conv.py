@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 
 from nbcnn.kernels.cuda import tiling
-from nbcnn.kernels.cuda._cuda import cuda, kernel, launch, spread, types
+from nbcnn.kernels.cuda._cuda import TARGET, cuda, kernel, launch, spread, types
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.memory import aligned, load, store
 from nbcnn.kernels.cuda.mma import commit, copy_1, copy_4, shared_floats, wait, zeros
@@ -64,12 +64,22 @@ def _pixels(grid):
 
 
 @inlined
-def _pixel_start(pixel, grid, source, group):
-    """(element of x, d, h, w) of a pixel of the grid, where the channels of a group begin."""
-    if pixel < _pixels(grid):
-        place, d, h, w = start_of(locate(pixel, grid), source)
-        return place + group * source[4], d, h, w
-    return 0, FAR, 0, 0
+def _pixel_start(pixel, grid, source, group, in_line):
+    """(element of x, d, h, w) of a pixel of the grid, where the channels of a group begin. in_line: whether it is the
+    pixel of x of the same number, for the one tap that there is.
+    """
+    if pixel >= _pixels(grid):
+        return 0, FAR, 0, 0
+    if in_line:
+        return pixel * source[3], 0, 0, 0
+    place, d, h, w = start_of(locate(pixel, grid), source)
+    return place + group * source[4], d, h, w
+
+
+@inlined
+def _row_start(pixel, grid, target, in_line):
+    """The element of y where a pixel of the grid begins. in_line: whether it is the pixel of y of the same number."""
+    return pixel * target[3] if in_line else row_of(locate(pixel, grid), target)
 
 
 @inlined
@@ -94,8 +104,8 @@ def _weight_row(i, columns):
 
 @inlined
 def _wide_start(_, i, args):
-    first, grid, source, group = args
-    return _pixel_start(first + 32 * i, grid, source, group)
+    first, grid, source, group, in_line = args
+    return _pixel_start(first + 32 * i, grid, source, group, in_line)
 
 
 @inlined
@@ -283,13 +293,13 @@ def _finish_lower(four, i, args):
 @inlined
 def _finish_row(fragments, m, args):
     """Rows 16 m + g and 16 m + g + 8 of a warp."""
-    out, first, start, left, grid, target, columns = args
+    out, first, start, left, grid, target, in_line, columns = args
     fours = groups(fragments, columns)
     pixel = first + 16 * m
     if pixel < _pixels(grid):
-        each(_finish_upper, fours, (out, start + row_of(locate(pixel, grid), target), left))
+        each(_finish_upper, fours, (out, start + _row_start(pixel, grid, target, in_line), left))
     if pixel + 8 < _pixels(grid):
-        each(_finish_lower, fours, (out, start + row_of(locate(pixel + 8, grid), target), left))
+        each(_finish_lower, fours, (out, start + _row_start(pixel + 8, grid, target, in_line), left))
 
 
 @inlined
@@ -311,7 +321,7 @@ def _end(sums, residual, y, grid, target, weights, block, cut, rows, columns, lo
     channel += column + 4 * t
     start = part * cut[2] + group * weights[1] + channel
     out = residual, residual.size > 0 and cut[0] == 1, y, low, high
-    args = out, pixel + row + g, start, weights[1] - channel, grid, target, columns
+    args = out, pixel + row + g, start, weights[1] - channel, grid, target, cut[4], columns
     each(_finish_row, groups(sums, rows), args)
 
 
@@ -321,7 +331,7 @@ def _convolve_wide(multiply, buffer, x, w, bias, residual, y, taps, shape, geome
     grid, source, target, weights, panels = geometry
     block = _block(grid, weights, cut, rows, columns)
     pixel, channel, group, part = block
-    pixels = each(_wide_start, rows, (pixel + (cuda.threadIdx.x >> 2), grid, source, group))
+    pixels = each(_wide_start, rows, (pixel + (cuda.threadIdx.x >> 2), grid, source, group, cut[3]))
     run = source[4]
     column = _column_start(channel + 4 * _weight_row(0, columns)[1], group, weights, panels, run)
     tap_args = taps, source, pixels, column, panels[0]
@@ -349,7 +359,7 @@ def _convolve_flat(multiply, buffer, places, spots, x, w, bias, residual, y, tap
     row = cuda.threadIdx.x
     if row < 32 * len(rows):
         places[row], spots[3 * row], spots[3 * row + 1], spots[3 * row + 2] = _pixel_start(
-            pixel + row, grid, source, group
+            pixel + row, grid, source, group, cut[3]
         )
     cuda.syncthreads()
     run = source[4]
@@ -405,13 +415,19 @@ def _add_parts(sums, bias, residual, y, grid, target, total, parts, low, high):
         y[at] = clamp(value, low, high)
 
 
+def _on_16_bytes(x):
+    """Whether an array begins where 16 bytes can be accessed at once; a caller's own may begin anywhere."""
+    return TARGET != "gpu" or x.__cuda_array_interface__["data"][0] % 16 == 0
+
+
 def convolve(x, w, bias, residual, y, taps, scratch, grid, source, target, weights, panels, exact, low, high):
-    """What conv.conv_gather computes, with the width of the panels and their number in a group. taps: an array, or a
-    tuple of four integers. scratch: room for parts, as much as tiling.scratch_size says. exact: in full precision.
+    """What conv.conv_gather computes, with the width of the panels and their number in a group. taps: an array, or
+    (0, 0, 0, 0) for one tap that takes pixels as they lie. scratch: room for parts, as much as tiling.scratch_size
+    says. exact: in full precision.
     """
     pixels, (group_count, channels, _taps) = grid[0] * grid[1] * grid[2] * grid[3], weights
     run, pitch, total = source[4], source[3], group_count * channels
-    flat = tiling.is_flat(run, pitch)
+    flat = tiling.is_flat(run, pitch) or not _on_16_bytes(x)
     steps = tiling.steps_of(run, len(taps) // 4, flat)
     rows, columns, parts = tiling.choose(pixels, channels, group_count, steps, flat)
     if exact:  # so many sums of the largest tile are too many for the registers, with what is multiplied
@@ -421,7 +437,8 @@ def convolve(x, w, bias, residual, y, taps, scratch, grid, source, target, weigh
     code = (_flat_exact if exact else _flat) if flat else (_wide_exact if exact else _wide)
     blocks = tiling.tiles(rows, columns, pixels, channels) * group_count * parts
     shape = (0,) * rows, (0,) * columns, (0,) * (tiling.stages(rows, columns, flat) - 2)
-    cut = parts, -(-steps // parts), pixels * total
+    in_line = target[:3] == grid[1:] and target[4:] == (0, 0, 0, 1, 1, 1)
+    cut = parts, -(-steps // parts), pixels * total, int(isinstance(taps, tuple)), int(in_line or parts > 1)
     if parts == 1:
         geometry = grid, source, target, weights, panels
         launch(code, blocks, THREADS, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
