@@ -6,7 +6,7 @@ are given, allocate nothing and return nothing; outputs are overwritten unless a
 
 from __future__ import annotations
 
-__all__ = ["KERNELS"]
+__all__ = ["CPU_ONLY", "KERNELS"]
 
 KERNELS: dict[str, str] = {
     "accumulate": "cumulative",
@@ -115,3 +115,21 @@ KERNELS: dict[str, str] = {
     "winograd_weight_grad": "winograd_grad",
     "winograd_weights": "winograd",
 }
+
+_LANES = "a GPU's lanes are full with pixels: it needs no pictures beside each other in memory"
+_WINOGRAD = "tensor cores multiply faster than the transforms read and write"
+
+CPU_ONLY: dict[str, str] = {
+    "batch_conv": _LANES,
+    "batch_layout": _LANES,
+    "batch_toom_conv": _LANES,
+    "batch_toom_weights": _LANES,
+    "batch_weight_grad": _LANES,
+    "depthwise_3x3": "depthwise_gather serves: a GPU hides the loads that this saves",
+    "inverted_residual": "it keeps a ring of lines in a core's own L2 cache",
+    "planes_conv": _LANES,
+    "winograd_conv": _WINOGRAD,
+    "winograd_weight_grad": _WINOGRAD,
+    "winograd_weights": _WINOGRAD,
+}
+"""Kernels that only the CPU offers, and why: forms of an operator that has another kernel, and only pay there."""

@@ -199,9 +199,11 @@ def _make(tile: tuple[int, int, int, int], vector: int) -> Kernel:
         outs = cuda.shared.array(rows, np.int64)
         places = cuda.shared.array(three, np.int32)
         _groups, channels, x_apart, y_apart = weights
-        own, group = cuda.threadIdx.x, cuda.blockIdx.y
-        first, column = divide(cuda.blockIdx.x, tiles) * rows, remainder(cuda.blockIdx.x, tiles) * columns
-        pixels = grid[0] * grid[1] * grid[2] * grid[3]
+        own, pixels = cuda.threadIdx.x, grid[0] * grid[1] * grid[2] * grid[3]
+        # Blocks that follow each other read the same pixels.
+        tile_row, column = divide(cuda.blockIdx.x, tiles), remainder(cuda.blockIdx.x, tiles) * columns
+        tile_rows = divide(pixels + rows - 1, rows)
+        group, first = divide(tile_row, tile_rows), remainder(tile_row, tile_rows) * rows
         for row in range(own, rows, threads):
             start, d, h, w_, out = _locate(min(first + row, pixels - 1), grid, source, target)
             starts[row], outs[row] = start + group * x_apart, out + group * y_apart
@@ -286,7 +288,7 @@ def integer_gather(
     rows, columns = tiles(tile)
     launch(
         GATHER[tile, vector],
-        (rows * columns, groups),
+        rows * columns * groups,
         WARP * tile[0] * tile[1],
         *(x, w, offsets, edge, scales, y, taps, grid, source, target, weights),
         *(-(-run // QUAD), offsets.size // groups, columns, zero, np.float32(low), np.float32(high)),

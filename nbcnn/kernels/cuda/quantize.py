@@ -112,22 +112,38 @@ def dequantize(x, scale, zero, y, length, apart, steps):
         spread(_dequantize, y.size, x, scale, zero, y, length, apart, steps)
 
 
+@device
+def _lower(value, least):
+    """The lower one; what is no number counts for nothing."""
+    return value if value < least else least
+
+
+@device
+def _higher(value, greatest):
+    """The higher one; what is no number counts for nothing."""
+    return value if value > greatest else greatest
+
+
 @kernel
 def _dynamic_scale(x, scale, zero):
     lowest = cuda.shared.array(THREADS, scale.dtype)
     highest = cuda.shared.array(THREADS, scale.dtype)
     own = cuda.threadIdx.x
     least = greatest = x.dtype.type(0)
-    for i in range(own, x.size, THREADS):
-        least = x[i] if x[i] < least else least
-        greatest = x[i] if x[i] > greatest else greatest
+    whole = x.size // WIDTH * WIDTH if aligned(x, 0) else 0
+    for i in range(WIDTH * own, whole, WIDTH * THREADS):
+        a, b, c, d = load(x, i)
+        least = _lower(a, _lower(b, _lower(c, _lower(d, least))))
+        greatest = _higher(a, _higher(b, _higher(c, _higher(d, greatest))))
+    for i in range(whole + own, x.size, THREADS):
+        least, greatest = _lower(x[i], least), _higher(x[i], greatest)
     lowest[own], highest[own] = least, greatest
     cuda.syncthreads()
     half = THREADS // 2
     while half > 0:
         if own < half:
-            lowest[own] = min(lowest[own], lowest[own + half])
-            highest[own] = max(highest[own], highest[own + half])
+            lowest[own] = _lower(lowest[own + half], lowest[own])
+            highest[own] = _higher(highest[own + half], highest[own])
         cuda.syncthreads()
         half //= 2
     if own == 0:

@@ -1,0 +1,96 @@
+"""Kernels of the two backends: the same names, and the same parameters in the same order."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from importlib.util import find_spec
+from types import FunctionType
+
+import pytest
+
+from nbcnn import kernels
+from nbcnn.kernels.contract import CPU_ONLY, KERNELS
+
+FAMILIES = sorted({family for family in KERNELS.values() if find_spec(f"nbcnn.kernels.cuda.{family}")})
+MISSING = {
+    "accumulate",
+    "adam_update",
+    "arg_extreme",
+    "arithmetic",
+    "blend",
+    "blend_input_grad",
+    "blend_products",
+    "choose",
+    "class_loss",
+    "columns_to_pictures",
+    "compare",
+    "conv_weight_grad",
+    "count_agreeing",
+    "count_correct",
+    "dropout",
+    "element_loss",
+    "gather_rows",
+    "hardmax",
+    "index_offsets",
+    "log_likelihood",
+    "log_likelihood_grad",
+    "lrn",
+    "lrn_grad",
+    "matmul_batched",
+    "norm_columns_apply",
+    "norm_columns_grad",
+    "norm_columns_moments",
+    "norm_columns_sums",
+    "norm_columns_tables",
+    "norm_lines",
+    "norm_lines_grad",
+    "norm_lines_parameters",
+    "overlap_add",
+    "pad_channels_last",
+    "pictures_to_columns",
+    "pointwise_weight_grad",
+    "roi_align",
+    "roi_align_grad",
+    "roi_pool",
+    "round_floats",
+    "sampling_grad",
+    "sampling_taps",
+    "scatter_rows",
+    "sgd_update",
+    "softmax",
+    "softmax_grad",
+    "sparse_along_axis",
+    "top_k",
+    "training_step",
+    "transpose_matrices",
+    "trigonometry",
+    "unpool",
+    "unpool_grad",
+}
+"""Kernels that are still to be written."""
+
+
+def launchers(family: str) -> dict[str, FunctionType]:
+    """A family's kernels on a GPU, with the twins in full precision of those that multiply on tensor cores."""
+    module = import_module(f"nbcnn.kernels.cuda.{family}")
+    names = [name for name, own in KERNELS.items() if own == family]
+    found = {name: getattr(module, name, None) for name in [*names, *(f"{name}_fp32" for name in names)]}
+    return {name: code for name, code in found.items() if code is not None}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parameters_are_the_same(family: str) -> None:
+    for name, code in launchers(family).items():
+        twin = kernels.load("cpu", name.removesuffix("_fp32")).py_func
+        assert [*inspect.signature(code).parameters] == [*inspect.signature(twin).parameters], name
+
+
+def test_a_gpu_has_what_does_not_only_pay_on_a_processor() -> None:
+    offered = {name.removesuffix("_fp32") for family in FAMILIES for name in launchers(family)}
+    assert set(CPU_ONLY) <= set(KERNELS) - offered
+    assert set(KERNELS) - offered - MISSING == set(CPU_ONLY)
+
+
+def test_reasons_are_given() -> None:
+    assert all(reason.strip() for reason in CPU_ONLY.values())
