@@ -16,7 +16,18 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-PRODUCTS = ("conv", "pointwise", "vector", "grad_plain", "grad_tensor", "depthwise", "matmul", "tensor_conv")
+PRODUCTS = (
+    "conv",
+    "pointwise",
+    "vector",
+    "grad_plain",
+    "grad_tensor",
+    "depthwise",
+    "matmul",
+    "tensor_conv",
+    "integer",
+    "integer_depthwise",
+)
 """Families whose kernels must keep their sums in registers."""
 
 if os.environ.get("NBCNN_CUDA") != "simulator":

@@ -11,6 +11,8 @@ copied into shared memory while earlier ones are multiplied: 16 bytes at once wh
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from nbcnn.kernels.cuda._cuda import BLOCK, SIMULATED, Kernel, cuda, device, kernel, launch, spread
@@ -22,16 +24,37 @@ from nbcnn.kernels.cuda.memory import WIDTH, load
 
 __all__ = ["integer_gather", "pack_integers", "pad_integers", "part_of"]
 
-STEP = 16
-"""Words of the depth that are multiplied between two barriers."""
-STAGES = 3
-"""Steps that are on their way or being multiplied."""
-PITCH = STEP + 4
-"""Words from pixel to pixel in shared memory: 8 pixels by 4 words lie in different banks."""
 WARP = 32
-LARGE = (1, 1, 2, 2) if SIMULATED else (4, 2, 2, 4)
-"""A tile: warps down and across, and 16-pixel by 8-channel products of a warp, down and across."""
-SMALL = (1, 1, 1, 2) if SIMULATED else (2, 2, 1, 2)
+
+
+class Tile(NamedTuple):
+    """What a block computes: warps down and across, and a warp's products of 16 pixels by 8 channels. step: words of
+    the depth between two barriers. stages: steps that are on their way or being multiplied.
+    """
+
+    warps_down: int
+    warps_across: int
+    down: int
+    across: int
+    step: int
+    stages: int
+
+    @property
+    def threads(self) -> int:
+        return WARP * self.warps_down * self.warps_across
+
+    @property
+    def rows(self) -> int:
+        return 16 * self.warps_down * self.down
+
+    @property
+    def columns(self) -> int:
+        return 8 * self.warps_across * self.across
+
+
+LARGE = Tile(1, 1, 2, 2, 16, 3) if SIMULATED else Tile(4, 2, 2, 4, 16, 3)
+SMALL = Tile(1, 1, 1, 2, 8, 4) if SIMULATED else Tile(2, 2, 1, 2, 32, 4)
+"""For few pixels or channels: each block waits less often for memory."""
 BESIDE = -(1 << 30)
 """A move that meets no pixel."""
 REGISTERS = 128
@@ -142,9 +165,9 @@ def _meets(d, h, w, source):
 
 
 @device
-def _copy_weights(words, at, w, taps, first, group, column, total, quads, padded, threads, pitch, across):
+def _copy_weights(words, at, w, taps, first, group, column, total, quads, padded, threads, pitch, across, step):
     """The weights of words first, ... of the depth, for 4 * across channels from `column` on."""
-    for i in range(cuda.threadIdx.x, STEP * across, threads):
+    for i in range(cuda.threadIdx.x, step * across, threads):
         row, left = i // across, i % across * 4
         depth, start = first + row, 0
         full = depth < total and column + left < padded
@@ -156,9 +179,11 @@ def _copy_weights(words, at, w, taps, first, group, column, total, quads, padded
 
 
 @device
-def _copy_pixels(words, at, x, edge, taps, first, starts, places, source, total, quads, threads, rows, vector):
+def _copy_pixels(
+    words, at, x, edge, taps, first, starts, places, source, total, quads, threads, rows, pitch, vector, step
+):  # fmt: skip
     """The pixels' words first, ... of the depth, so many at once."""
-    own, in_a_row = cuda.threadIdx.x, STEP // vector
+    own, in_a_row = cuda.threadIdx.x, step // vector
     column = own % in_a_row * vector
     depth = first + column
     move, tap_d, tap_h, tap_w = 0, BESIDE, 0, 0
@@ -168,7 +193,7 @@ def _copy_pixels(words, at, x, edge, taps, first, starts, places, source, total,
         move = ((tap_d * source[1] + tap_h) * source[2] + tap_w) * source[3] + (depth - tap * quads) * QUAD
     for row in range(own // in_a_row, rows, threads // in_a_row):
         d, h, w = places[3 * row] + tap_d, places[3 * row + 1] + tap_h, places[3 * row + 2] + tap_w
-        meets, start, spot = _meets(d, h, w, source), starts[row] + move, at + row * PITCH + column
+        meets, start, spot = _meets(d, h, w, source), starts[row] + move, at + row * pitch + column
         if vector == 1:
             words[spot] = any_word(x, start) if meets else any_word(edge, 0)
         elif meets:
@@ -177,24 +202,25 @@ def _copy_pixels(words, at, x, edge, taps, first, starts, places, source, total,
             copy_async(words, spot, edge, 0, True)
 
 
-def _make(tile: tuple[int, int, int, int], vector: int) -> Kernel:
+def _make(tile: Tile, vector: int) -> Kernel:
     """The kernel for tiles of this shape, and copies of so many words. What it closes over are integers, so that the
     disk cache knows it again.
     """
-    warps_down, warps_across, down, across = tile
-    threads = WARP * warps_down * warps_across
-    tall, wide = down * 16, across * 8
-    rows, columns = warps_down * tall, warps_across * wide
-    w_pitch = out_pitch = columns + 8  # 4 words by 8 channels lie in different banks
-    w_first = rows * PITCH
-    stage = w_first + STEP * w_pitch
-    size, three = max(STAGES * stage, rows * out_pitch), 3 * rows
-    count, quads_across, behind = down * across * 4, columns // 4, STAGES - 2
+    warps_across, across, depth_step, stages = tile.warps_across, tile.across, tile.step, tile.stages
+    threads, rows, columns = tile.threads, tile.rows, tile.columns
+    tall, wide = 16 * tile.down, 8 * across
+    # So 8 pixels by 4 words, and 4 words by 8 channels, lie in different banks.
+    pitch, w_pitch = depth_step + 4, columns + 8
+    w_first = rows * pitch
+    stage = w_first + depth_step * w_pitch
+    size, three = max(stages * stage, rows * w_pitch), 3 * rows
+    count, quads_across, behind = 4 * tile.down * across, columns // 4, stages - 2
 
     def gather(
         x, w, offsets, edge, scales, y, taps, grid, source, target, weights, quads, padded, tiles, zero, low, high
     ):  # fmt: skip
-        words = cuda.shared.array(size, np.int32)
+        # Copies of 16 bytes must begin on such, which the simulator knows nothing of.
+        words = cuda.shared.array(size, np.int32) if SIMULATED else cuda.shared.array(size, np.int32, 16)
         starts = cuda.shared.array(rows, np.int64)
         outs = cuda.shared.array(rows, np.int64)
         places = cuda.shared.array(three, np.int32)
@@ -210,41 +236,42 @@ def _make(tile: tuple[int, int, int, int], vector: int) -> Kernel:
             places[3 * row], places[3 * row + 1], places[3 * row + 2] = d, h, w_
         cuda.syncthreads()
         total = taps.size // 4 * quads
-        steps = (total + STEP - 1) // STEP
+        steps = (total + depth_step - 1) // depth_step
         warp, lane = own // WARP, own % WARP
-        a_first = warp // warps_across * tall * PITCH
+        a_first = warp // warps_across * tall * pitch
         b_first = w_first + warp % warps_across * wide
         sums = blank(count)
-        for step in range(1 - STAGES, steps):
+        for step in range(1 - stages, steps):
             if step >= 0:
                 wait(behind)
                 cuda.syncthreads()
             # What is overwritten now was multiplied before the barrier.
-            ahead = step + STAGES - 1
+            ahead = step + stages - 1
             if ahead < steps:
-                at, depth = ahead % STAGES * stage, ahead * STEP
+                at, depth = ahead % stages * stage, ahead * depth_step
                 _copy_pixels(
-                    words, at, x, edge, taps, depth, starts, places, source, total, quads, threads, rows, vector
+                    words, at, x, edge, taps, depth, starts, places, source, total, quads, threads, rows, pitch,
+                    vector, depth_step,
                 )  # fmt: skip
                 _copy_weights(
                     words, at + w_first, w, taps, depth, group, column, total, quads, padded, threads, w_pitch,
-                    quads_across,
+                    quads_across, depth_step,
                 )  # fmt: skip
             commit()
             if step >= 0:
-                at = step % STAGES * stage
-                for k in range(0, STEP, 8):
+                at = step % stages * stage
+                for k in range(0, depth_step, 8):
                     a, b = at + a_first + k, at + b_first + k * w_pitch
-                    sums = multiply(sums, x, words, a, PITCH, b, w_pitch, lane, across)
+                    sums = multiply(sums, x, words, a, pitch, b, w_pitch, lane, across)
         wait(0)
         cuda.syncthreads()
         # Sums go through shared memory, so that neighbouring threads write neighbouring channels.
-        corner = warp // warps_across * tall * out_pitch + warp % warps_across * wide
-        spill(sums, words, corner, out_pitch, lane, across)
+        corner = warp // warps_across * tall * w_pitch + warp % warps_across * wide
+        spill(sums, words, corner, w_pitch, lane, across)
         cuda.syncthreads()
         for i in range(own, rows * quads_across, threads):
             row, left = i // quads_across, i % quads_across * WIDTH
-            channel, spot = column + left, row * out_pitch + left
+            channel, spot = column + left, row * w_pitch + left
             if first + row < pixels and channel < channels:
                 place = group * padded + channel
                 a, b, c, d = load(offsets, place)
@@ -279,9 +306,8 @@ def integer_gather(
     pixels, run, pitch = grid[0] * grid[1] * grid[2] * grid[3], source[4], source[3]
     vector = 1 if any(n % 16 for n in (run, pitch, x_apart)) else 4
 
-    def tiles(shape: tuple[int, int, int, int]) -> tuple[int, int]:
-        warps_down, warps_across, down, across = shape
-        return -(-pixels // (16 * warps_down * down)), -(-channels // (8 * warps_across * across))
+    def tiles(shape: Tile) -> tuple[int, int]:
+        return -(-pixels // shape.rows), -(-channels // shape.columns)
 
     rows, columns = tiles(LARGE)
     tile = LARGE if rows * columns * groups >= FILLED else SMALL
@@ -289,7 +315,7 @@ def integer_gather(
     launch(
         GATHER[tile, vector],
         rows * columns * groups,
-        WARP * tile[0] * tile[1],
+        tile.threads,
         *(x, w, offsets, edge, scales, y, taps, grid, source, target, weights),
         *(-(-run // QUAD), offsets.size // groups, columns, zero, np.float32(low), np.float32(high)),
     )
