@@ -1,4 +1,4 @@
-"""Convolutions on a GPU, and their gradients by the input, against the float64 oracle."""
+"""Convolutions and Gemm on a GPU, their gradients, and the packing of weights, against the float64 oracle."""
 
 from __future__ import annotations
 
@@ -23,17 +23,51 @@ SHAPES = {
 }
 
 
+TOLERANCES = {np.float32: 1e-4, np.float64: 1e-10}
+
+
 def tensor(seed: int, *shape: int, dtype: type = np.float64) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
+def agree(got: np.ndarray, want: np.ndarray, dtype: type) -> None:
+    np.testing.assert_allclose(got, want, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", SHAPES)
-def test_conv_and_its_gradients(name: str) -> None:
+def test_conv_and_its_gradient_by_the_input(name: str, dtype: type) -> None:
     shape, weights, attrs = SHAPES[name]
-    x, w, bias = tensor(0, *shape), tensor(1, *weights), tensor(2, weights[0])
+    x, w, bias = (tensor(seed, *s, dtype=dtype) for seed, s in enumerate((shape, weights, weights[:1])))
     y = reference.conv(x, w, bias, **attrs)
-    dy = tensor(3, *y.shape)
-    case = Case("Conv", [x, w, bias], attrs, weights=(1, 2), dtype=np.float64, device="cuda")
+    dy = tensor(3, *y.shape, dtype=dtype)
+    case = Case("Conv", [x, w, bias], attrs, weights=(1, 2), dtype=dtype, device="cuda")
     (got,), (dx,) = case.run_training([dy], wanted=(0,))
-    np.testing.assert_allclose(got, y, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(dx, reference.conv_backward(dy, x, w, **attrs)[0], rtol=1e-10, atol=1e-10)
+    agree(got, y, dtype)
+    agree(dx, reference.conv_backward(dy, x, w, **attrs)[0], dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 9, 3, 3)], ids=["few channels", "more"])
+def test_weights_that_are_fed_are_packed_and_their_gradient_unpacked(shape: tuple[int, ...], dtype: type) -> None:
+    x, w = tensor(0, *shape, dtype=dtype), tensor(1, 5, shape[1], 2, 3, dtype=dtype)
+    y = reference.conv(x, w)
+    dy = tensor(2, *y.shape, dtype=dtype)
+    (got,), grads = Case("Conv", [x, w], dtype=dtype, device="cuda").run_training([dy], wanted=(0, 1))
+    agree(got, y, dtype)
+    for grad, want in zip(grads, reference.conv_backward(dy, x, w), strict=False):
+        agree(grad, want, dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_gemm_and_its_gradients(rows: int, transposed: bool, dtype: type) -> None:
+    """One row is a product of its own."""
+    a, b, c = tensor(0, rows, 21, dtype=dtype), tensor(1, 21, 40, dtype=dtype), tensor(2, 40, dtype=dtype)
+    dy = tensor(3, rows, 40, dtype=dtype)
+    inputs: list[np.ndarray | None] = [a, np.ascontiguousarray(b.T) if transposed else b, c]
+    case = Case("Gemm", inputs, {"transB": int(transposed)}, weights=(1, 2), dtype=dtype, device="cuda")
+    (y,), (da,) = case.run_training([dy], wanted=(0,))
+    agree(y, a @ b + c, dtype)
+    agree(da, dy @ b.T, dtype)
