@@ -111,9 +111,11 @@ def test_product(kernel: Any, rows: int, depth: int, channels: int, parts: int, 
 
 @pytest.mark.parametrize("size", [64, 128])
 def test_lanes_meet_different_banks(size: int) -> None:
-    """What a warp reads of a fragment at once: four pixels by eight rows or columns, of 32 banks."""
+    """Eight lanes are served together, 16 bytes each: of four pixels, four rows or columns at two places."""
     pitch = size + grad_tensor.GAP
-    assert len({(lane % 4 * pitch + lane // 4) % 32 for lane in range(32)}) == 32
+    for first in range(0, 32, 8):
+        places = [lane % 4 * pitch + lane // 4 * 4 + k for lane in range(first, first + 8) for k in range(4)]
+        assert len({place % 32 for place in places}) == 32
 
 
 @pytest.mark.parametrize("kernel", [3, 1])

@@ -19,7 +19,7 @@ from nbcnn.kernels.cuda.partial import add_parts
 
 __all__ = ["Products", "conv_weight_grad", "conv_weight_grad_fp32"]
 
-SMALL, LARGE = ((1, 2), (2, 4)) if SIMULATED else ((2, 4), (4, 8))
+SMALL, LARGE = (2, 4), ((4, 4) if SIMULATED else (4, 8))
 """Fragments of a warp, down and across, for gradients of few and of many rows and columns."""
 
 

@@ -1,22 +1,26 @@
 """The gradient by the weights on tensor cores, in TF32 with sums in float32: conv_weight_grad's device code.
 
 A block of 2 by 2 warps makes a tile of the gradient over a part of the pixels. Strips of x and dy, pixel after pixel,
-come to shared memory by asynchronous copies, `stages` of them under way. A strip's line is 8 elements longer than a
-multiple of 32: of a fragment, the four pixels and the eight rows or columns that a warp reads lie in 32 banks. In the
-end the warps leave their sums in shared memory, and all threads write them side by side.
+come to shared memory by asynchronous copies, `stages` of them under way.
+
+The tensor core's own numbers of rows and columns may stand for any others. A lane (g, t) of a warp reads, of pixels t
+and t + 4, elements 4 g to 4 g + 3 of each 32: as its rows g and g + 8 of two fragments of A, or as its column g of four
+fragments of B. So it reads 16 bytes at once; and because the line of a pixel is 8 elements longer than a multiple of
+32, the eight lanes that are served together meet all banks. It ends with columns 8 t to 8 t + 7 of each 32, which lie
+side by side.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
-
 from nbcnn.kernels.cuda._cuda import Kernel, cuda, kernel, types
-from nbcnn.kernels.cuda.grad_places import enter_pixel, meets, place_of, row_of, start_of
+from nbcnn.kernels.cuda.grad_places import enter_pixel, meets, row_of, start_of
 from nbcnn.kernels.cuda.index import remainder
+from nbcnn.kernels.cuda.memory import load, store
 from nbcnn.kernels.cuda.mma import commit, copy_1, copy_4, multiply, shared_floats, tf32, wait, zeros
-from nbcnn.kernels.cuda.unroll import each, inlined
+from nbcnn.kernels.cuda.unroll import each, inlined, joined
+from nbcnn.kernels.cuda.unroll import groups as in_groups
 
 __all__ = ["TENSOR_THREADS", "tensor_code", "tile_size"]
 
@@ -25,7 +29,8 @@ WARPS = 2
 """Warps of a block along each side."""
 LANES = 32
 FRAGMENT_ROWS, FRAGMENT_COLUMNS, FRAGMENT_DEPTH = 16, 8, 8
-GAP = 8
+GROUP, GAP = 32, 8
+"""Elements of which a lane reads four at once; what the line of a pixel is longer than a multiple of them."""
 SHARED_BYTES = 44 << 10
 """For strips; what a block may have without asking is 48 KiB, and the table of pixels takes some."""
 
@@ -36,39 +41,47 @@ def tile_size(rows: int, columns: int) -> tuple[int, int]:
 
 
 @inlined
-def _get(strip, place):
-    """strip[place] in TF32. The place is unsigned, so that Numba need not ask whether it counts from the end."""
-    return tf32(strip[np.uint64(place)])
-
-
-@inlined
 def _rows(offset, number, args):
-    """A lane's elements of a fragment of A: of x in four pixels by 16 rows."""
+    """A lane's elements of two fragments of A, from x."""
     strip, start, pitch = args
-    place, later = start + offset, start + offset + 4 * pitch
-    return _get(strip, place), _get(strip, place + 8), _get(strip, later), _get(strip, later + 8)
+    a, b = load(strip, start + offset), load(strip, start + offset + 4 * pitch)
+    return (tf32(a[0]), tf32(a[1]), tf32(b[0]), tf32(b[1])), (tf32(a[2]), tf32(a[3]), tf32(b[2]), tf32(b[3]))
 
 
 @inlined
 def _columns(offset, number, args):
-    """A lane's elements of a fragment of B: of dy in four pixels by 8 columns."""
+    """A lane's elements of four fragments of B, from dy."""
     strip, start, pitch = args
-    return _get(strip, start + offset), _get(strip, start + offset + 4 * pitch)
+    a, b = load(strip, start + offset), load(strip, start + offset + 4 * pitch)
+    return (tf32(a[0]), tf32(b[0])), (tf32(a[1]), tf32(b[1])), (tf32(a[2]), tf32(b[2])), (tf32(a[3]), tf32(b[3]))
 
 
 @inlined
-def _leave(sums, number, args):
-    """Store a lane's sums of a fragment in shared memory."""
-    shared, start, pitch, across = args
-    place = start + number // across * FRAGMENT_ROWS * pitch + number % across * FRAGMENT_COLUMNS
-    shared[np.uint64(place)], shared[np.uint64(place + 1)] = sums[0], sums[1]
-    shared[np.uint64(place + 8 * pitch)], shared[np.uint64(place + 8 * pitch + 1)] = sums[2], sums[3]
+def _write_four(a, b, c, d, m, n, args):
+    """Four columns of one row."""
+    parts, base, _m, _n, _across, rows, columns, width = args
+    if (m < rows) & (n < columns):
+        lane = remainder(n, width)
+        store(parts, base + (n - lane) * rows + m * width + lane, a, b, c, d)
+
+
+@inlined
+def _write(quad, number, args):
+    """A lane's sums of four fragments that are neighbours across."""
+    across = args[4]
+    a, b, c, d = quad
+    m, n = args[2] + number // across // 2 * GROUP + number // across % 2 * 2, args[3] + number % across * GROUP
+    _write_four(a[0], b[0], c[0], d[0], m, n, args)
+    _write_four(a[1], b[1], c[1], d[1], m, n + 4, args)
+    _write_four(a[2], b[2], c[2], d[2], m + 1, n, args)
+    _write_four(a[3], b[3], c[3], d[3], m + 1, n + 4, args)
 
 
 @cache
 def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool) -> Kernel:
-    """The kernel for warps of down by across fragments. x_each, dy_each: elements that a copy takes, 4 or 1.
-    dense: a single tap that does not move, in strides of 1: every pixel of dy lies on the same pixel of x.
+    """The kernel for warps of down by across fragments, a multiple of 2 by one of 4. x_each, dy_each: elements that a
+    copy takes, 4 or 1. dense: a single tap that does not move, in strides of 1: every pixel of dy lies on the same
+    pixel of x.
 
     Its grid is (tiles, parts); `share` is pixels of a part.
     """
@@ -77,14 +90,14 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool) 
     depth = 8 if size_m * size_n > 128 * 64 else 16
     dy_strip, stage = depth * pitch_m, depth * (pitch_m + pitch_n)
     stages = min(5, SHARED_BYTES // (4 * stage))
-    total, table_shape = max(stages * stage, size_m // WARPS * pitch_n), (stages * depth, 4)
+    total, table_shape = stages * stage, (stages * depth, 4)
     warp_m, warp_n = size_m // WARPS, size_n // WARPS
-    left = tuple(i * FRAGMENT_ROWS for i in range(down))
-    right = tuple(j * FRAGMENT_COLUMNS for j in range(across))
+    left, right, quads_across = tuple(range(0, warp_m, GROUP)), tuple(range(0, warp_n, GROUP)), across // 4
+    quads = (0,) * (down * quads_across)
     down_tuple, across_tuple, under_way = (0,) * down, (0,) * across, (0,) * (stages - 2)
     x_line, dy_line = size_m // x_each, size_n // dy_each
     x_step, dy_step = TENSOR_THREADS // x_line, TENSOR_THREADS // dy_line
-    x_copies, dy_copies = max(1, depth // x_step), max(1, depth // dy_step)
+    x_copies, dy_copies = depth // x_step, depth // dy_step
 
     def weight_grad(x, dy, parts, taps, source, outer, weights, columns, width, share):
         shared = shared_floats(total)
@@ -107,8 +120,8 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool) 
             for k in range(thread, stages * depth, TENSOR_THREADS):
                 enter_pixel(table, k, begin + k, end, source, outer)
             cuda.syncthreads()
-        x_place = lane % 4 * pitch_m + warp // WARPS * warp_m + lane // 4
-        dy_place = lane % 4 * pitch_n + warp % WARPS * warp_n + lane // 4
+        x_place = lane % 4 * pitch_m + warp // WARPS * warp_m + lane // 4 * 4
+        dy_place = lane % 4 * pitch_n + warp % WARPS * warp_n + lane // 4 * 4
         sums = zeros(down_tuple, across_tuple)
         for step in range(1 - stages, steps):
             if step >= 0:
@@ -145,20 +158,12 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool) 
                 for k in range(0, depth, FRAGMENT_DEPTH):
                     x_at = slot * stage + k * pitch_m + x_place
                     dy_at = slot * stage + dy_strip + k * pitch_n + dy_place
-                    a = each(_rows, left, (shared, x_at, pitch_m))
-                    sums = multiply(sums, a, each(_columns, right, (shared, dy_at, pitch_n)))
+                    a = joined(each(_rows, left, (shared, x_at, pitch_m)))
+                    sums = multiply(sums, a, joined(each(_columns, right, (shared, dy_at, pitch_n))))
         wait(())
-        for half in range(WARPS):
-            cuda.syncthreads()
-            if warp // WARPS == half:
-                start = lane // 4 * pitch_n + warp % WARPS * warp_n + lane % 4 * 2
-                each(_leave, sums, (shared, start, pitch_n, across))
-            cuda.syncthreads()
-            for number in range(thread, warp_m * size_n, TENSOR_THREADS):
-                m, n = m0 + half * warp_m + number // size_n, n0 + number % size_n
-                if m < rows and n < columns:
-                    place = cuda.blockIdx.y * groups * columns * rows + place_of(m, n, group, rows, columns, width)
-                    parts[place] = shared[number // size_n * pitch_n + number % size_n]
+        base = (cuda.blockIdx.y * groups + group) * columns * rows
+        m, n = m0 + warp // WARPS * warp_m + lane // 4 * 4, n0 + warp % WARPS * warp_n + lane % 4 * 8
+        each(_write, in_groups(sums, quads), (parts, base, m, n, quads_across, rows, columns, width))
 
     weight_grad.__name__ = weight_grad.__qualname__ = f"tensor_grad_{size_m}_{size_n}_{x_each}_{dy_each}_{int(dense)}"
     return kernel(weight_grad)
