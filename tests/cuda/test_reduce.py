@@ -1,4 +1,4 @@
-"""Reductions on a GPU and their gradients: sums, means and largest elements against the oracle, others against NumPy."""
+"""Reductions on a GPU and their gradients: sums, means and maxima against the oracle, others against NumPy."""
 
 from __future__ import annotations
 
