@@ -5,6 +5,9 @@ Counted are the bytes that must move: every input is read once and every output 
 norm need their input before its result, so that is two readings, each counted in its own line. An output that takes
 over an input's memory is written there. The products of Gemm at batch 1 read their weights once. While training, a
 maximum keeps a byte for each window, which its gradient reads instead of the input.
+
+The triad is timed beside every operator, in alternating blocks, because the memory of a machine that is shared with
+others is faster at one moment than at the next: with two cores it was 55 GB/s, and 35 a minute later.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from nbcnn.model import Model
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.specialize import Mode
 from nbcnn.plan import Plan
+from nbcnn.report.ceiling import triad_call
 from nbcnn.report.timing import Side, compare
 
 __all__ = ["CASES", "UPDATES", "Bound", "Case", "bound", "configure", "run"]
@@ -39,6 +43,7 @@ PICTURES = (8, 64, 224, 224)
 WINDOW = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
 UPDATES = {"sgd_update": (4, [0.1, 0, 0, 0, 0]), "adam_update": (4, [0.1, 1, 0.9, 0.999, 1e-8, 1, 0, 0])}
 
+Call = Callable[[], None]
 Nodes = tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]], ...]
 """Operator, inputs, outputs and attributes of each."""
 
@@ -143,30 +148,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     machine = start(args, ceilings=True)
-    peak = machine["triad_gbytes"].get(str(machine["threads"]))
     rows: list[dict[str, Any]] = []
+    triad = triad_call(args.threads)
     for case in CASES:
         if args.only in case.name:
             found = bound(case)
-            rows.append(_row(args, case.name, found.compute, found.moved, peak))
+            rows.append(_row(args, case.name, found.compute, found.moved, triad))
     for kernel, (count, settings) in UPDATES.items():
         for momentum in (False, True) if kernel == "sgd_update" else (True,):
             name = f"{kernel}, momentum" if kernel == "sgd_update" and momentum else kernel
             if args.only in name:
-                rows.append(_row(args, name, *_update(kernel, count, settings, momentum), peak))
-    columns = ["operator", "MB", "ms", "GB/s", "share of triad"]
-    print(table(columns, [[r["operator"], r["bytes"] / 1e6, r["median_ms"], r["gbytes"], r["share"]] for r in rows]))
+                rows.append(_row(args, name, *_update(kernel, count, settings, momentum), triad))
+    columns = {
+        "MB": "megabytes",
+        "ms": "median_ms",
+        "GB/s": "gbytes",
+        "triad": "triad_gbytes",
+        "share of triad": "share",
+    }
+    shown = [{**row, "megabytes": row["bytes"] / 1e6} for row in rows]
+    print(table(["operator", *columns], [[row[key] for key in ("operator", *columns.values())] for row in shown]))
     finish(args, machine, rows)
     return 0
 
 
-def _row(
-    args: argparse.Namespace, name: str, call: Callable[[], None], moved: int, peak: float | None
-) -> dict[str, Any]:
-    timing = compare([Side(name, call)], plan_of(args))[name]
-    rate = moved / timing.median / 1e9
-    share = None if peak is None else rate / peak
-    return {"operator": name, "bytes": moved, "gbytes": rate, "share": share, **timing.as_dict()}
+def _row(args: argparse.Namespace, name: str, call: Call, moved: int, triad: tuple[Call, int]) -> dict[str, Any]:
+    """triad: a call of it, and the bytes that it moves."""
+    times = compare([Side(name, call), Side("triad", triad[0])], plan_of(args))
+    rate, peak = moved / times[name].median / 1e9, triad[1] / times["triad"].median / 1e9
+    measured = {"bytes": moved, "gbytes": rate, "triad_gbytes": peak, "share": rate / peak}
+    return {"operator": name, **measured, **times[name].as_dict()}
 
 
 @dataclass(frozen=True)

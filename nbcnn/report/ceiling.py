@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["fma_gflops", "triad_gbytes"]
+__all__ = ["fma_gflops", "triad_call", "triad_gbytes"]
 
 SECONDS = 0.4
 """How long each ceiling is looked for."""
@@ -35,15 +35,24 @@ def triad_gbytes(count: int, seconds: float = SECONDS, megabytes: int = 128) -> 
     """GB/s of a = b + s * c over arrays of so many megabytes each, with `count` threads; two reads and one write are
     counted.
     """
+    call, moved = triad_call(count, megabytes)
+    return moved / _fastest(call, seconds) / 1e9
+
+
+def triad_call(count: int, megabytes: int = 128) -> tuple[Callable[[], None], int]:
+    """What `triad_gbytes` times, for those who time it beside something else, and the bytes that are counted."""
     from nbcnn.kernels.cpu import threads
     from nbcnn.kernels.cpu.ceiling import triad
 
-    threads.use(count)
     size = megabytes * (1 << 20) // 4 // BLOCK * BLOCK
     a, b, c = (np.ones(size, np.float32) for _ in range(3))
     scale = np.float32(2)
-    best = _fastest(lambda: triad(a, b, c, scale, BLOCK), seconds)
-    return 3 * a.nbytes / best / 1e9
+
+    def call() -> None:
+        threads.use(count)
+        triad(a, b, c, scale, BLOCK)
+
+    return call, 3 * a.nbytes
 
 
 def _fastest(call: Callable[[], None], seconds: float) -> float:
