@@ -72,6 +72,10 @@ def main() -> int:
     if code or args.check:
         return code
     print(gpu_line(), flush=True)
+    problem = gpu_problem()
+    if problem:
+        print(problem, file=sys.stderr)
+        return 3
     chosen = [task for task in tasks(not args.no_sanitizer) if args.only in task.label]
     end = time.monotonic() + 60 * args.minutes
     args.log.parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +111,13 @@ def gpu_line() -> str:
     if not shutil.which(command[0]):
         return "nvidia-smi is not here: the GPU's name is not known"
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def gpu_problem() -> str:
+    """Why nbcnn cannot use the GPU; "" where it can."""
+    command = [sys.executable, "-c", "from nbcnn.devices import find_device; find_device('cuda')"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
 def tasks(sanitizer: bool) -> list[Task]:
