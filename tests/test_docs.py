@@ -19,7 +19,14 @@ from nbcnn.cli.main import program
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     ROOT / name
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/benchmarks.md")
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/architecture.md",
+        "docs/gpu.md",
+        "docs/benchmarks.md",
+    )
 ]
 OPERATORS = ROOT / "docs" / "operators.md"
 
