@@ -1,4 +1,4 @@
-"""The gradient of a convolution by its weights on a GPU: on plain cores and on tensor cores, the pixels in parts.
+"""The gradient of a convolution by its weights on a GPU: in TF32, float32 and float64, the pixels in parts.
 
 The kernels are called as nbcnn/ops/gather.py does, on small pictures; the oracle is float64.
 """
@@ -38,10 +38,10 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], int]] =
 }
 
 
-def random(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Numbers that TF32 has too (10 bits of mantissa): then tensor cores lose nothing but in their sums."""
-    mantissas = RNG.integers(-1023, 1024, shape) / 1024
-    return mantissas.astype(dtype)
+def random(shape: tuple[int, ...], dtype: Any, short: bool) -> np.ndarray:
+    """short: numbers that TF32 has too (10 bits of mantissa): then tensor cores lose nothing but in their sums."""
+    found = RNG.integers(-1023, 1024, shape) / 1024 if short else RNG.standard_normal(shape)
+    return np.asarray(found, dtype)
 
 
 def close(got: np.ndarray, want: np.ndarray, dtype: Any) -> None:
@@ -68,13 +68,13 @@ class Call:
         return found
 
 
-def by_convolution(kernel: Any, name: str, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+def by_convolution(kernel: Any, name: str, dtype: Any, short: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """dW of a case and what the oracle says."""
     shape, w, attrs, parts = CASES[name]
-    group, x = attrs.get("group", 1), random(shape, dtype)
+    group, x = attrs.get("group", 1), random(shape, dtype, short)
     win = window(shape[2:], w[2:], attrs.get("strides"), attrs.get("pads"), attrs.get("dilations"))
     packing = dense(group, w[0] // group, w[1], win.kernel, x.itemsize)
-    dy = random((shape[0], w[0], *win.out), dtype)
+    dy = random((shape[0], w[0], *win.out), dtype, short)
     taps = [(*triple(move, 0), n) for move, n in window_taps(win.kernel, win.dilations, win.begins)]
     call = Call(x, dy, np.array(taps, np.int64), packing, parts)
     source = (*triple(win.size, 1), shape[1], packing.run, *triple(win.strides, 1))
@@ -85,25 +85,27 @@ def by_convolution(kernel: Any, name: str, dtype: Any) -> tuple[np.ndarray, np.n
     return call.gradient().reshape(w), want
 
 
-@pytest.mark.parametrize(("name", "dtype"), [*((name, np.float64) for name in CASES), ("odd", np.float32)])
-def test_on_plain_cores(name: str, dtype: Any) -> None:
-    close(*by_convolution(conv_grad.conv_weight_grad_fp32, name, dtype), dtype)
+@pytest.mark.parametrize("name", CASES)
+def test_on_tensor_cores(name: str) -> None:
+    close(*by_convolution(conv_grad.conv_weight_grad, name, np.float32, short=True), np.float32)
+
+
+@pytest.mark.parametrize("name", ["odd", "quads", "groups", "many rows and columns"])
+def test_in_full_precision(name: str) -> None:
+    close(*by_convolution(conv_grad.conv_weight_grad_fp32, name, np.float32), np.float32)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_on_tensor_cores(name: str) -> None:
-    close(*by_convolution(conv_grad.conv_weight_grad, name, np.float32), np.float32)
-
-
-def test_double_precision_stays_off_tensor_cores() -> None:
-    close(*by_convolution(conv_grad.conv_weight_grad, "1x1 stride", np.float64), np.float64)
+def test_in_float64(name: str) -> None:
+    close(*by_convolution(conv_grad.conv_weight_grad, name, np.float64), np.float64)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kernel", [pointwise_grad.pointwise_weight_grad, pointwise_grad.pointwise_weight_grad_fp32])
 @pytest.mark.parametrize(("rows", "depth", "channels", "parts"), [(37, 8, 12, 2), (5, 3, 7, 1)])
 def test_product(kernel: Any, rows: int, depth: int, channels: int, parts: int, dtype: Any) -> None:
-    x, dy = random((rows, depth), dtype), random((rows, channels), dtype)
+    short = kernel is pointwise_grad.pointwise_weight_grad
+    x, dy = random((rows, depth), dtype, short), random((rows, channels), dtype, short)
     call = Call(x, dy, np.zeros(0, np.int64), matrix(channels, depth, False, x.itemsize), parts)
     kernel(call.x, call.dy, call.dw, call.partials, (rows, depth, channels), (rows, parts, 0, 0))
     close(call.gradient().reshape(depth, channels), x.T.astype(np.float64) @ dy, dtype)

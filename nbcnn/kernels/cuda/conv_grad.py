@@ -19,7 +19,7 @@ from nbcnn.kernels.cuda.partial import add_parts
 
 __all__ = ["Products", "conv_weight_grad", "conv_weight_grad_fp32"]
 
-SMALL, LARGE = (2, 4), ((4, 4) if SIMULATED else (4, 8))
+SMALL, EXACT_LARGE, LARGE = (2, 4), (4, 4), ((4, 4) if SIMULATED else (4, 8))
 """Fragments of a warp, down and across, for gradients of few and of many rows and columns."""
 
 
@@ -60,23 +60,21 @@ class Products(NamedTuple):
         if self.parts > 1:
             add_parts(self.partials, self.dw, self.parts)
 
-    def plainly(self) -> None:
-        """The gradient on plain cores, in the element type's own precision."""
-        self.launch(plain_grad, (PLAIN_SIZE, PLAIN_SIZE), PLAIN_THREADS, int(self.dense))
-
-    def on_tensor_cores(self) -> None:
-        """The gradient in TF32, if its elements are float32."""
+    def start(self, exact: bool) -> None:
+        """Start what suits; exact: not in TF32."""
         if self.dw.dtype != np.float32:
-            self.plainly()
+            self.launch(plain_grad, (PLAIN_SIZE, PLAIN_SIZE), PLAIN_THREADS, int(self.dense))
             return
         channels, rows = self.weights[1], self.weights[2] * self.source[4]
-        (small_m, small_n), (large_m, large_n) = tile_size(*SMALL), tile_size(*LARGE)
-        down = LARGE[0] if _fills(rows, large_m, small_m) else SMALL[0]
-        across = LARGE[1] if _fills(channels, large_n, small_n) else SMALL[1]
+        large = EXACT_LARGE if exact else LARGE
+        (small_m, small_n), (large_m, large_n) = tile_size(*SMALL), tile_size(*large)
+        down = large[0] if _fills(rows, large_m, small_m) else SMALL[0]
+        across = large[1] if _fills(channels, large_n, small_n) else SMALL[1]
         # Copies of 16 bytes need runs and pixels that are multiples of them.
         x_each = 1 if self.source[3] % 4 or self.source[4] % 4 else 4
         dy_each = 1 if self.outer[4] % 4 or channels % 4 else 4
-        self.launch(tensor_code(down, across, x_each, dy_each, self.dense), tile_size(down, across), TENSOR_THREADS)
+        code = tensor_code(down, across, x_each, dy_each, self.dense, exact)
+        self.launch(code, tile_size(down, across), TENSOR_THREADS)
 
 
 def conv_weight_grad(x, dy, dw, taps, scratch, spill, packed, source, outer, weights, schedule):
@@ -85,9 +83,9 @@ def conv_weight_grad(x, dy, dw, taps, scratch, spill, packed, source, outer, wei
     As on the CPU, but packed is room for schedule[1] times dw: for so many parts of the pixels, if it is more than one.
     Taps are numbered in order. float32 is multiplied in TF32.
     """
-    Products(x, dy, dw, taps, packed, source, outer, weights, schedule[1]).on_tensor_cores()
+    Products(x, dy, dw, taps, packed, source, outer, weights, schedule[1]).start(exact=False)
 
 
 def conv_weight_grad_fp32(x, dy, dw, taps, scratch, spill, packed, source, outer, weights, schedule):
-    """conv_weight_grad in the element type's own precision."""
-    Products(x, dy, dw, taps, packed, source, outer, weights, schedule[1]).plainly()
+    """conv_weight_grad, not in TF32."""
+    Products(x, dy, dw, taps, packed, source, outer, weights, schedule[1]).start(exact=True)

@@ -1,4 +1,4 @@
-"""The gradient by the weights on plain cores, in the element type's own precision: conv_weight_grad's device code.
+"""The gradient by the weights of any element type, as float64: conv_weight_grad's device code.
 
 A block makes a square of the gradient, over a part of the pixels, from strips of x and dy in shared memory; a thread
 makes 4 by 4 elements that lie `SIDE` apart, so that threads side by side meet different banks.

@@ -1,4 +1,4 @@
-"""The gradient by the weights on tensor cores, in TF32 with sums in float32: conv_weight_grad's device code.
+"""The gradient by the weights in float32, on tensor cores in TF32 or in full precision: conv_weight_grad's device code.
 
 A block of 2 by 2 warps makes a tile of the gradient over a part of the pixels. Strips of x and dy, pixel after pixel,
 come to shared memory by asynchronous copies, `stages` of them under way.
@@ -7,7 +7,7 @@ The tensor core's own numbers of rows and columns may stand for any others. A la
 and t + 4, elements 4 g to 4 g + 3 of each 32: as its rows g and g + 8 of two fragments of A, or as its column g of four
 fragments of B. So it reads 16 bytes at once; and because the line of a pixel is 8 elements longer than a multiple of
 32, the eight lanes that are served together meet all banks. It ends with columns 8 t to 8 t + 7 of each 32, which lie
-side by side.
+side by side. In full precision it makes the same sums.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nbcnn.kernels.cuda._cuda import Kernel, cuda, kernel, types
 from nbcnn.kernels.cuda.grad_places import enter_pixel, meets, row_of, start_of
 from nbcnn.kernels.cuda.index import remainder
 from nbcnn.kernels.cuda.memory import load, store
-from nbcnn.kernels.cuda.mma import commit, copy_1, copy_4, multiply, shared_floats, tf32, wait, zeros
+from nbcnn.kernels.cuda.mma import commit, copy_1, copy_4, multiply, multiply_exactly, shared_floats, tf32, wait, zeros
 from nbcnn.kernels.cuda.unroll import each, inlined, joined
 from nbcnn.kernels.cuda.unroll import groups as in_groups
 
@@ -28,7 +28,7 @@ TENSOR_THREADS = 128
 WARPS = 2
 """Warps of a block along each side."""
 LANES = 32
-FRAGMENT_ROWS, FRAGMENT_COLUMNS, FRAGMENT_DEPTH = 16, 8, 8
+FRAGMENT_ROWS, FRAGMENT_COLUMNS = 16, 8
 GROUP, GAP = 32, 8
 """Elements of which a lane reads four at once; what the line of a pixel is longer than a multiple of them."""
 SHARED_BYTES = 44 << 10
@@ -57,6 +57,29 @@ def _columns(offset, number, args):
 
 
 @inlined
+def _exact_rows(offset, number, args):
+    """Four rows of x, of four pixels each."""
+    strip, start, pitch = args
+    place = start + offset
+    a, b = load(strip, place), load(strip, place + pitch)
+    c, d = load(strip, place + 2 * pitch), load(strip, place + 3 * pitch)
+    return (a[0], b[0], c[0], d[0]), (a[1], b[1], c[1], d[1]), (a[2], b[2], c[2], d[2]), (a[3], b[3], c[3], d[3])
+
+
+@inlined
+def _four(offset, number, args):
+    strip, start = args
+    return load(strip, start + offset)
+
+
+@inlined
+def _exact_columns(offset, number, args):
+    """A lane's columns of dy, of one pixel."""
+    strip, start, places = args
+    return each(_four, places, (strip, start + offset))
+
+
+@inlined
 def _write_four(a, b, c, d, m, n, args):
     """Four columns of one row."""
     parts, base, _m, _n, _across, rows, columns, width = args
@@ -78,10 +101,10 @@ def _write(quad, number, args):
 
 
 @cache
-def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool) -> Kernel:
+def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool, exact: bool) -> Kernel:
     """The kernel for warps of down by across fragments, a multiple of 2 by one of 4. x_each, dy_each: elements that a
     copy takes, 4 or 1. dense: a single tap that does not move, in strides of 1: every pixel of dy lies on the same
-    pixel of x.
+    pixel of x. exact: in full precision.
 
     Its grid is (tiles, parts); `share` is pixels of a part.
     """
@@ -94,6 +117,7 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool) 
     warp_m, warp_n = size_m // WARPS, size_n // WARPS
     left, right, quads_across = tuple(range(0, warp_m, GROUP)), tuple(range(0, warp_n, GROUP)), across // 4
     quads = (0,) * (down * quads_across)
+    fours, lines = tuple(place + 4 * k for place in right for k in (0, 1)), tuple(k * pitch_n for k in range(4))
     down_tuple, across_tuple, under_way = (0,) * down, (0,) * across, (0,) * (stages - 2)
     x_line, dy_line = size_m // x_each, size_n // dy_each
     x_step, dy_step = TENSOR_THREADS // x_line, TENSOR_THREADS // dy_line
@@ -120,8 +144,9 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool) 
             for k in range(thread, stages * depth, TENSOR_THREADS):
                 enter_pixel(table, k, begin + k, end, source, outer)
             cuda.syncthreads()
-        x_place = lane % 4 * pitch_m + warp // WARPS * warp_m + lane // 4 * 4
-        dy_place = lane % 4 * pitch_n + warp % WARPS * warp_n + lane // 4 * 4
+        g, t = lane // 4, lane % 4
+        x_place = warp // WARPS * warp_m + 4 * g + (0 if exact else t * pitch_m)
+        dy_place = dy_strip + warp % WARPS * warp_n + (8 * t if exact else 4 * g + t * pitch_n)
         sums = zeros(down_tuple, across_tuple)
         for step in range(1 - stages, steps):
             if step >= 0:
@@ -155,15 +180,20 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool) 
                 if not dense and warp == remainder(step, WARPS * WARPS) and lane < depth:
                     # Nobody reads this line of the table before the next barrier.
                     enter_pixel(table, slot * depth + lane, begin + (step + stages) * depth + lane, end, source, outer)
-                for k in range(0, depth, FRAGMENT_DEPTH):
+                for k in range(0, depth, 4 if exact else 8):
                     x_at = slot * stage + k * pitch_m + x_place
-                    dy_at = slot * stage + dy_strip + k * pitch_n + dy_place
-                    a = joined(each(_rows, left, (shared, x_at, pitch_m)))
-                    sums = multiply(sums, a, joined(each(_columns, right, (shared, dy_at, pitch_n))))
+                    dy_at = slot * stage + k * pitch_n + dy_place
+                    if exact:
+                        a = joined(each(_exact_rows, left, (shared, x_at, pitch_m)))
+                        sums = multiply_exactly(sums, a, each(_exact_columns, lines, (shared, dy_at, fours)))
+                    else:
+                        fragments = joined(each(_rows, left, (shared, x_at, pitch_m)))
+                        sums = multiply(sums, fragments, joined(each(_columns, right, (shared, dy_at, pitch_n))))
         wait(())
         base = (cuda.blockIdx.y * groups + group) * columns * rows
-        m, n = m0 + warp // WARPS * warp_m + lane // 4 * 4, n0 + warp % WARPS * warp_n + lane % 4 * 8
+        m, n = m0 + warp // WARPS * warp_m + 4 * g, n0 + warp % WARPS * warp_n + 8 * t
         each(_write, in_groups(sums, quads), (parts, base, m, n, quads_across, rows, columns, width))
 
-    weight_grad.__name__ = weight_grad.__qualname__ = f"tensor_grad_{size_m}_{size_n}_{x_each}_{dy_each}_{int(dense)}"
+    form = f"{size_m}_{size_n}_{x_each}_{dy_each}{'_dense' * dense}{'_exact' * exact}"
+    weight_grad.__name__ = weight_grad.__qualname__ = f"weight_grad_{form}"
     return kernel(weight_grad)

@@ -18,12 +18,12 @@ def pointwise_weight_grad(x, dy, dw, scratch, dims, schedule):
     As on the CPU, but scratch is room for schedule[1] times dw: for so many parts of the rows, if it is more than one.
     float32 is multiplied in TF32.
     """
-    _products(x, dy, dw, scratch, dims, schedule).on_tensor_cores()
+    _products(x, dy, dw, scratch, dims, schedule).start(exact=False)
 
 
 def pointwise_weight_grad_fp32(x, dy, dw, scratch, dims, schedule):
-    """pointwise_weight_grad in the element type's own precision."""
-    _products(x, dy, dw, scratch, dims, schedule).plainly()
+    """pointwise_weight_grad, not in TF32."""
+    _products(x, dy, dw, scratch, dims, schedule).start(exact=True)
 
 
 def _products(x: Any, dy: Any, dw: Any, scratch: Any, dims: tuple[int, ...], schedule: tuple[int, ...]) -> Products:
