@@ -137,13 +137,12 @@ else:
 
 @device
 def read(x, at, left, v):
-    """v, four elements = x[at], ..., of which `left` are there; the rest of v stays what it is."""
+    """v, four elements = x[at], ..., of which `left` are there, one at least; the first again for the rest."""
     if left >= WIDTH and aligned(x, at):
         v[0], v[1], v[2], v[3] = load(x, at)
     else:
         for k in range(WIDTH):
-            if k < left:
-                v[k] = _element(x, at + k)
+            v[k] = _element(x, at + k) if k < left else v[0]
 
 
 @device
@@ -159,7 +158,9 @@ def write(y, at, left, v):
 
 @device
 def gather(x, at, step, left, v):
-    """v, four elements = x[at], x[at + step], ..., of which `left` are there; the rest of v stays what it is."""
+    """v, four elements = x[at], x[at + step], ..., of which `left` are there, one at least; the first again for the
+    rest.
+    """
     if step == 1:
         read(x, at, left, v)
     elif step == 0:
@@ -167,5 +168,4 @@ def gather(x, at, step, left, v):
             v[k] = _element(x, at)
     else:
         for k in range(WIDTH):
-            if k < left:
-                v[k] = _element(x, at + k * step)
+            v[k] = _element(x, at + k * step) if k < left else v[0]
