@@ -156,3 +156,10 @@ class Binder:
     def call(self, kernel: str | Callable[..., None], *args: Any) -> None:
         assert self.node is not None
         self.calls.append(Call(kernel, args, self.node))
+
+    def check(self, look: Callable[..., None], *args: Any) -> None:
+        """Emit a look at values, which raises where something is wrong with them. On the processor alone: a GPU would
+        have to wait for it, and its kernels make NaN of what they cannot use.
+        """
+        if self.backend == "cpu":
+            self.call(look, *args)

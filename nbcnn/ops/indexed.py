@@ -89,7 +89,7 @@ class Places:
             if bad[0]:
                 raise ModelError(message)
 
-        b.call(check, bad)
+        b.check(check, bad)
         return offsets, (self.shape, self.pitch, 0 if self.shared else self.rows)
 
 

@@ -30,7 +30,7 @@ def _check_images(node: Node, b: Binder, rois: Buffer, columns: int, count: int)
         if not ((images >= 0) & (images < count)).all():
             raise ModelError(f"{node.label}: regions lie in images {images.tolist()}, but there are {count}")
 
-    b.call(check, rois)
+    b.check(check, rois)
 
 
 def _size(x: Value) -> tuple[int, int, int, int]:

@@ -66,7 +66,7 @@ class MaxUnpool(Op):
                     f"{node.label}: indices from {indices.min()} to {indices.max()} do not lie in 0..{count - 1}"
                 )
 
-        b.call(check, b.buffer(node.inputs[1]))
+        b.check(check, b.buffer(node.inputs[1]))
         arrays = (b.buffer(name) for name in (*node.inputs, node.outputs[0]))
         b.call("unpool", *arrays, *_sizes(node))
 
