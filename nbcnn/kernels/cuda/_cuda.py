@@ -68,8 +68,8 @@ __all__ = [
 BLOCK = 32 if SIMULATED else 256
 """Threads of a block, where a kernel has no reason for another number (a power of two)."""
 
-WAVES = 2 if SIMULATED else 2048
-"""Blocks of a grid whose threads go on to the next element, at the most."""
+WAVES = 2 if SIMULATED else 16384
+"""Blocks of a grid whose threads go on to the next element, at the most: so many that the GPU is full to the end."""
 
 COMPILED: dict[tuple[str, str, tuple[int, int]], str] = {}
 """What target "ptx" has compiled: module and name of a kernel, its signature, compute capability -> PTX."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from nbcnn.kernels.cuda._cuda import BLOCK, WAVES, cuda, device, kernel, launch, spread
-from nbcnn.kernels.cuda.memory import WIDTH, read, write
+from nbcnn.kernels.cuda.memory import WIDTH, get, read, write
 from nbcnn.kernels.cuda.real import ceil, exp, expm1, floor, log, log1p, normal_cdf, rint, sqrt, tanh
 from nbcnn.kernels.opcodes import (
     ABS,
@@ -231,11 +231,11 @@ def _elementwise(program, constants, x, z, y):
     while at < x.size:
         left = x.size - at
         for step in range(program.size // 4):
-            code, target = program[4 * step], program[4 * step + 3]
-            a, b = constants[2 * step], constants[2 * step + 1]
-            _operand(program[4 * step + 1], x, z, slots, at, left, u)
+            code, target = get(program, 4 * step), get(program, 4 * step + 3)
+            a, b = get(constants, 2 * step), get(constants, 2 * step + 1)
+            _operand(get(program, 4 * step + 1), x, z, slots, at, left, u)
             if code >= PAIR:
-                _operand(program[4 * step + 2], x, z, slots, at, left, v)
+                _operand(get(program, 4 * step + 2), x, z, slots, at, left, v)
                 _apply_pair(code - PAIR, u, v, w, a, b)
             else:
                 _apply(code, u, w, a, b)
