@@ -9,6 +9,7 @@ import pytest
 from networks import assert_close, batch, onnxruntime_run, small_resnet, stir
 
 import nbcnn
+from nbcnn.devices import find_device
 from nbcnn.graph import Graph
 from nbcnn.model import Model
 from nbcnn.onnx_io import to_proto
@@ -46,11 +47,11 @@ def test_training(optimizer: str) -> None:
     """Losses and weights of a few steps."""
     x, t = batch((4, 2, 6, 6), 3)
     found: dict[str, Any] = {}
-    for device in ("cpu", "cuda"):
+    for device in (find_device("cpu"), find_device("cuda", precision="fp32")):
         model = Model(stir(tiny()), device=device)
         trainer = nbcnn.Trainer(model, optimizer=OPTIMIZERS[optimizer]())
         losses = [trainer.step(x, t) for _ in range(3)]
-        found[device] = losses, {name: p.value for name, p in model.parameters.items()}
+        found[device.name] = losses, {name: p.value for name, p in model.parameters.items()}
     np.testing.assert_allclose(found["cuda"][0], found["cpu"][0], rtol=1e-4)
     for name, value in found["cpu"][1].items():
         np.testing.assert_allclose(found["cuda"][1][name], value, rtol=1e-3, atol=1e-5, err_msg=name)
