@@ -298,8 +298,8 @@ def shared_pixels(b: Binder, tiles: int, steps: int, packing: Packing) -> tuple[
     """Room for sums over parts of the pixels, for a gradient by the weights on a GPU, and the number of parts. tiles:
     blocks that the gradient is cut into. steps: parts that the pixels can be cut into.
     """
-    most = PARTIAL_BYTES // (packing.size * packing.itemsize)
-    parts = max(1, min(CUDA_BLOCKS // tiles, steps, most))
+    most = PARTIAL_BYTES // max(packing.size * packing.itemsize, 1)
+    parts = max(1, min(CUDA_BLOCKS // max(tiles, 1), steps, most))
     return (b.scratch(parts * packing.size) if parts > 1 else b.empty()), parts
 
 
