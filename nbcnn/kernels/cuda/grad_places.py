@@ -9,12 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from nbcnn.kernels.cuda._cuda import device
-from nbcnn.kernels.cuda.index import divide, remainder
+from nbcnn.kernels.cuda.index import divide, remainder, within
 
-__all__ = ["enter_pixel", "meets", "place_of", "row_of", "start_of"]
+__all__ = ["enter_pixel", "meets", "pixel_of", "place_of", "row_of", "start_of"]
 
 FAR = -(1 << 30)
 """A position that no tap brings back into the picture."""
+LOW = (1 << 32) - 1
+"""The low half of a word. Indices are unsigned, so that Numba need not ask whether they count from the end."""
 
 
 @device
@@ -28,22 +30,32 @@ def row_of(m, taps, source):
 
 @device
 def enter_pixel(table, slot, pixel, end, source, outer):
-    """table[slot] = the pixel of x at which this pixel of dy lies, and its position (d, h, w); FAR from `end` on."""
+    """Enter the pixel of x at which this pixel of dy lies, and its position, in two words: d and the pixel, h and w.
+    From `end` on, d is FAR.
+    """
     in_d, in_h, in_w, _pitch, _run, step_d, step_h, step_w = source
     _n, out_d, out_h, out_w, _out_pitch = outer
     w, rest = remainder(pixel, out_w) * step_w, divide(pixel, out_w)
     h, rest = remainder(rest, out_h) * step_h, divide(rest, out_h)
     d, image = remainder(rest, out_d) * step_d, divide(rest, out_d)
-    table[slot, 0] = ((image * in_d + d) * in_h + h) * in_w + w
-    table[slot, 1], table[slot, 2], table[slot, 3] = (d if pixel < end else FAR), h, w
+    place = ((image * in_d + d) * in_h + h) * in_w + w
+    table[np.uint64(2 * slot)] = ((d if pixel < end else FAR) << 32) | (place & LOW)
+    table[np.uint64(2 * slot + 1)] = (h << 32) | w
+
+
+@device
+def pixel_of(table, slot):
+    """The pixel of x."""
+    return table[np.uint64(2 * slot)] & LOW
 
 
 @device
 def meets(table, slot, row, source):
     """Whether a row's tap meets the picture at a pixel."""
-    d, h, w = table[slot, 1] + row[1], table[slot, 2] + row[2], table[slot, 3] + row[3]
+    first, second = table[np.uint64(2 * slot)], table[np.uint64(2 * slot + 1)]
     # `&`, because `and` would jump.
-    return (d >= 0) & (d < source[0]) & (h >= 0) & (h < source[1]) & (w >= 0) & (w < source[2])
+    inside = within(first >> 32, row[1], source[0]) & within(second >> 32, row[2], source[1])
+    return inside & within(second & LOW, row[3], source[2])
 
 
 @device

@@ -7,7 +7,7 @@ makes 4 by 4 elements that lie `SIDE` apart, so that threads side by side meet d
 from __future__ import annotations
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, cuda, kernel, types
-from nbcnn.kernels.cuda.grad_places import enter_pixel, meets, place_of, row_of, start_of
+from nbcnn.kernels.cuda.grad_places import enter_pixel, meets, pixel_of, place_of, row_of, start_of
 
 __all__ = ["PLAIN_SIZE", "PLAIN_THREADS", "plain_grad"]
 
@@ -20,14 +20,14 @@ PLAIN_SIZE = SIDE * EACH
 PLAIN_THREADS = SIDE * SIDE
 STEP = PLAIN_THREADS // PLAIN_SIZE
 """Pixels that the threads load at a time."""
-STRIP, SUMS, TABLE = SIDE * PLAIN_SIZE, (EACH, EACH), (SIDE, 4)
+STRIP, SUMS, TABLE = SIDE * PLAIN_SIZE, (EACH, EACH), 2 * SIDE
 
 
 @kernel
 def plain_grad(x, dy, parts, taps, source, outer, weights, columns, width, share, dense):
     x_strip = cuda.shared.array(STRIP, dy.dtype)
     dy_strip = cuda.shared.array(STRIP, dy.dtype)
-    table = cuda.shared.array(TABLE, types.int32)
+    table = cuda.shared.array(TABLE, types.int64)
     sums = cuda.local.array(SUMS, dy.dtype)
     groups, channels, all_taps = weights
     rows, pitch, out_pitch = all_taps * source[4], source[3], outer[4]
@@ -49,7 +49,7 @@ def plain_grad(x, dy, parts, taps, source, outer, weights, columns, width, share
         for i in range(EACH):
             k = first + i * STEP
             inside = (m < rows) & meets(table, k, row, source)
-            value = x[table[k, 0] * pitch + group * source[4] + row[0]] if inside else dy.dtype.type(0)
+            value = x[pixel_of(table, k) * pitch + group * source[4] + row[0]] if inside else dy.dtype.type(0)
             x_strip[k * PLAIN_SIZE + column] = value
             inside = (n < channels) & (pixel + k < end)
             value = dy[(pixel + k) * out_pitch + group * channels + n] if inside else dy.dtype.type(0)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from functools import cache
 
 from nbcnn.kernels.cuda._cuda import Kernel, cuda, kernel, types
-from nbcnn.kernels.cuda.grad_places import enter_pixel, meets, row_of, start_of
+from nbcnn.kernels.cuda.grad_places import enter_pixel, meets, pixel_of, row_of, start_of
 from nbcnn.kernels.cuda.index import remainder
 from nbcnn.kernels.cuda.memory import load, store
 from nbcnn.kernels.cuda.mma import commit, copy_1, copy_4, multiply, multiply_exactly, shared_floats, tf32, wait, zeros
@@ -113,11 +113,11 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool, 
     depth = 8 if size_m * size_n > 128 * 64 else 16
     dy_strip, stage = depth * pitch_m, depth * (pitch_m + pitch_n)
     stages = min(5, SHARED_BYTES // (4 * stage))
-    total, table_shape = stages * stage, (stages * depth, 4)
+    total, table_size = stages * stage, 2 * stages * depth
     warp_m, warp_n = size_m // WARPS, size_n // WARPS
-    left, right, quads_across = tuple(range(0, warp_m, GROUP)), tuple(range(0, warp_n, GROUP)), across // 4
+    downs, rights, quads_across = tuple(range(0, warp_m, GROUP)), tuple(range(0, warp_n, GROUP)), across // 4
     quads = (0,) * (down * quads_across)
-    fours, lines = tuple(place + 4 * k for place in right for k in (0, 1)), tuple(k * pitch_n for k in range(4))
+    fours, lines = tuple(place + 4 * k for place in rights for k in (0, 1)), tuple(k * pitch_n for k in range(4))
     down_tuple, across_tuple, under_way = (0,) * down, (0,) * across, (0,) * (stages - 2)
     x_line, dy_line = size_m // x_each, size_n // dy_each
     x_step, dy_step = TENSOR_THREADS // x_line, TENSOR_THREADS // dy_line
@@ -125,7 +125,7 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool, 
 
     def weight_grad(x, dy, parts, taps, source, outer, weights, columns, width, share):
         shared = shared_floats(total)
-        table = cuda.shared.array(table_shape, types.int32)
+        table = cuda.shared.array(table_size, types.int64)
         thread = cuda.threadIdx.x
         lane, warp = thread % LANES, thread // LANES
         groups, channels, all_taps = weights
@@ -139,8 +139,11 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool, 
         dy_column, dy_first = thread % dy_line * dy_each, thread // dy_line
         m, n = m0 + x_column, n0 + dy_column
         row = (min(m, rows - 1), 0, 0, 0) if dense else row_of(min(m, rows - 1), taps, source)
-        x_start, dy_start = group * run + row[0], group * channels + n
-        if not dense:
+        x_start, dy_start = group * run + row[0], group * channels + n + (begin + dy_first) * out_pitch
+        x_move, dy_move = depth * pitch, depth * out_pitch
+        if dense:
+            x_start += (begin + x_first) * pitch
+        else:
             for k in range(thread, stages * depth, TENSOR_THREADS):
                 enter_pixel(table, k, begin + k, end, source, outer)
             cuda.syncthreads()
@@ -154,22 +157,21 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool, 
                 cuda.syncthreads()
             ahead = step + stages - 1
             slot = remainder(ahead, stages)
+            left, x_now, dy_now = end - begin - ahead * depth, x_start + ahead * x_move, dy_start + ahead * dy_move
             for i in range(x_copies):
                 k = x_first + i * x_step
                 if dense:
-                    pixel = begin + ahead * depth + k
-                    inside, place = (m < rows) & (pixel < end), pixel * pitch + x_start
+                    inside, place = (m < rows) & (k < left), x_now + i * x_step * pitch
                 else:
                     inside = (m < rows) & meets(table, slot * depth + k, row, source)
-                    place = table[slot * depth + k, 0] * pitch + x_start
+                    place = x_start + pixel_of(table, slot * depth + k) * pitch
                 if x_each == 4:
                     copy_4(shared, slot * stage + k * pitch_m + x_column, x, place, inside)
                 else:
                     copy_1(shared, slot * stage + k * pitch_m + x_column, x, place, inside)
             for i in range(dy_copies):
                 k = dy_first + i * dy_step
-                pixel = begin + ahead * depth + k
-                inside, place = (n < channels) & (pixel < end), pixel * out_pitch + dy_start
+                inside, place = (n < channels) & (k < left), dy_now + i * dy_step * out_pitch
                 if dy_each == 4:
                     copy_4(shared, slot * stage + dy_strip + k * pitch_n + dy_column, dy, place, inside)
                 else:
@@ -184,11 +186,11 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool, 
                     x_at = slot * stage + k * pitch_m + x_place
                     dy_at = slot * stage + k * pitch_n + dy_place
                     if exact:
-                        a = joined(each(_exact_rows, left, (shared, x_at, pitch_m)))
+                        a = joined(each(_exact_rows, downs, (shared, x_at, pitch_m)))
                         sums = multiply_exactly(sums, a, each(_exact_columns, lines, (shared, dy_at, fours)))
                     else:
-                        fragments = joined(each(_rows, left, (shared, x_at, pitch_m)))
-                        sums = multiply(sums, fragments, joined(each(_columns, right, (shared, dy_at, pitch_n))))
+                        fragments = joined(each(_rows, downs, (shared, x_at, pitch_m)))
+                        sums = multiply(sums, fragments, joined(each(_columns, rights, (shared, dy_at, pitch_n))))
         wait(())
         base = (cuda.blockIdx.y * groups + group) * columns * rows
         m, n = m0 + warp // WARPS * warp_m + 4 * g, n0 + warp % WARPS * warp_n + 8 * t

@@ -6,7 +6,7 @@ from typing import Any
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, device, intrinsic, ir, types
 
-__all__ = ["divide", "remainder"]
+__all__ = ["divide", "remainder", "within"]
 
 if SIMULATED:
 
@@ -19,6 +19,11 @@ if SIMULATED:
     def remainder(a, b):
         """a % b of integers from 0 to 2**32 - 1."""
         return a % b
+
+    @device
+    def within(at, move, count):
+        """Whether 0 <= at + move < count; all between -2**31 and 2**31 - 1, and so is the sum."""
+        return 0 <= at + move < count
 
 else:
 
@@ -36,3 +41,14 @@ else:
     def remainder(typingctx, a, b):
         """a % b of integers from 0 to 2**32 - 1."""
         return types.int64(a, b), lambda context, builder, _, args: _in_32_bits(builder, "urem", args)
+
+    @intrinsic
+    def within(typingctx, at, move, count):
+        """Whether 0 <= at + move < count; all between -2**31 and 2**31 - 1, and so is the sum."""
+
+        def codegen(context, builder, signature, args):
+            word = ir.IntType(32)
+            at, move, count = (builder.trunc(v, word) if v.type.width > word.width else v for v in args)
+            return builder.icmp_unsigned("<", builder.add(at, move), count)
+
+        return types.boolean(at, move, count), codegen
