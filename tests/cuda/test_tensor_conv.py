@@ -121,15 +121,16 @@ def test_nan_stays_nan(choose: Any) -> None:
 @pytest.mark.parametrize("columns", [1, 2])
 def test_fragments_meet_all_banks(columns: int) -> None:
     """Eight lanes at a time read 16 bytes each: together the 32 banks of shared memory, once."""
-    from nbcnn.kernels.cuda.tiles import chunk_place, lane_of
+    from nbcnn.kernels.cuda.tiles import lane_of, weight_place
 
+    banks = set(range(32))
     for first in range(0, 32, 8):
         lanes = [lane_of.fn(thread) for thread in range(first, first + 8)]
-        for k in range(4):
-            right = [chunk_place.fn(4 * t + k, (g >> 1) + 4 * (g & 1), (0,) * columns) for g, t in lanes]
-            assert {(place + i) % 32 for place in right for i in range(4)} == set(range(32))
-        left = [g * tiling.DEPTH + 4 * t for g, t in lanes]
-        assert {(place + i) % 32 for place in left for i in range(4)} == set(range(32))
+        for depth in range(2):
+            for c in range(2):
+                weights = [weight_place.fn(2 * t + depth, 2 * g + c, (0,) * columns) for g, t in lanes]
+                assert {(place + i) % 32 for place in weights for i in range(4)} == banks
+        assert {(g * tiling.DEPTH + 4 * t + i) % 32 for g, t in lanes for i in range(4)} == banks
 
 
 def test_few_tiles_share_their_depth() -> None:

@@ -17,7 +17,19 @@ from typing import Any
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, intrinsic, ir, types
 
-__all__ = ["commit", "copy_1", "copy_4", "multiply", "multiply_exactly", "shared_floats", "tf32", "wait", "zeros"]
+__all__ = [
+    "commit",
+    "copy_1",
+    "copy_2",
+    "copy_4",
+    "multiply",
+    "multiply_exactly",
+    "multiply_pairs",
+    "shared_floats",
+    "tf32",
+    "wait",
+    "zeros",
+]
 
 FRAGMENT_A, FRAGMENT_B, FRAGMENT_D = 4, 2, 4
 """Elements of A, B and D that a lane holds."""
@@ -26,9 +38,11 @@ if SIMULATED:
     from nbcnn.kernels.cuda.mma_simulated import (
         commit,
         copy_1,
+        copy_2,
         copy_4,
         multiply,
         multiply_exactly,
+        multiply_pairs,
         shared_floats,
         tf32,
         wait,
@@ -144,6 +158,33 @@ else:
 
         return sums(sums, left, right), codegen
 
+    @intrinsic
+    def multiply_pairs(typingctx, sums, left, right):
+        """sums + left right in float32, without tensor cores, for four elements of the depth, where rows are in pairs.
+
+        sums: fragments (rows of D's, columns of D's), of which a lane has two rows by two columns. left: for each two
+        elements of the depth, for each row of D's, both elements of both rows: (first depth, both rows), (second
+        depth, both rows). right: for each column of a lane, its four elements.
+        """
+        across = right.count // 2
+
+        def codegen(context, builder, signature, args):
+            found = []
+            for place in range(sums.count):
+                m, n = divmod(place, across)
+                values = []
+                for i in range(FRAGMENT_D):
+                    value = builder.extract_value(args[0], (place, i))
+                    for k in range(4):
+                        a = builder.extract_value(args[1], (k // 2, m, k % 2 * 2 + i // 2))
+                        b = builder.extract_value(args[2], (2 * n + i % 2, k))
+                        value = builder.fma(a, b, value)
+                    values.append(value)
+                found.append(context.make_tuple(builder, sums.dtype, values))
+            return context.make_tuple(builder, sums, found)
+
+        return sums(sums, left, right), codegen
+
     def _emit_copy(size: int, cache: str) -> Any:
         """The code generator of a copy of `size` bytes."""
         text = f"cp.async.{cache} [$0], [$1], {size}, $2;"
@@ -171,6 +212,11 @@ else:
         nothing is read. Both places must be multiples of 16 bytes.
         """
         return _copy_type(shared, source), _emit_copy(16, "cg.shared.global.L2::128B")
+
+    @intrinsic
+    def copy_2(typingctx, shared, at, source, start, inside):
+        """As copy_4, for two neighbours, on 8 bytes."""
+        return _copy_type(shared, source), _emit_copy(8, "ca.shared.global")
 
     @intrinsic
     def copy_1(typingctx, shared, at, source, start, inside):

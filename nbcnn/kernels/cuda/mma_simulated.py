@@ -13,7 +13,19 @@ import numpy as np
 
 from nbcnn.kernels.cuda._cuda import cuda, device
 
-__all__ = ["commit", "copy_1", "copy_4", "multiply", "multiply_exactly", "shared_floats", "tf32", "wait", "zeros"]
+__all__ = [
+    "commit",
+    "copy_1",
+    "copy_2",
+    "copy_4",
+    "multiply",
+    "multiply_exactly",
+    "multiply_pairs",
+    "shared_floats",
+    "tf32",
+    "wait",
+    "zeros",
+]
 
 WARP = 32
 
@@ -68,6 +80,18 @@ def multiply_exactly(sums, left, right):
     return tuple([tuple(fragment) for fragment in total])
 
 
+@device
+def multiply_pairs(sums, left, right):
+    across = len(right) // 2
+    total = np.array(sums)
+    rows, columns = np.array(left), np.array(right)
+    for place in range(len(sums)):
+        m, n = divmod(place, across)
+        for i in range(4):
+            total[place, i] += rows[:, m, [i // 2, 2 + i // 2]].reshape(-1) @ columns[2 * n + i % 2]
+    return tuple([tuple(fragment) for fragment in total])
+
+
 def _left(held: list[tuple[Any, Any]], tiles: int) -> np.ndarray:
     """The matrix (16 * tiles, 8) of the fragments of A."""
     matrix = np.zeros((tiles, 16, 8))
@@ -102,6 +126,11 @@ def _held(product: np.ndarray, lane: int) -> list[float]:
 @device
 def copy_4(shared, at, source, start, inside):
     _start_copy(cuda.threadIdx.x, shared, at, source, start, inside, 4)
+
+
+@device
+def copy_2(shared, at, source, start, inside):
+    _start_copy(cuda.threadIdx.x, shared, at, source, start, inside, 2)
 
 
 @device

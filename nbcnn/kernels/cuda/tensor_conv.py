@@ -23,18 +23,19 @@ from nbcnn.kernels.cuda import tiling
 from nbcnn.kernels.cuda._cuda import TARGET, cuda, kernel, launch, spread, types
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.memory import aligned, load, store
-from nbcnn.kernels.cuda.mma import commit, copy_1, copy_4, shared_floats, wait, zeros
+from nbcnn.kernels.cuda.mma import commit, copy_1, copy_2, copy_4, shared_floats, wait, zeros
 from nbcnn.kernels.cuda.pixels import clamp, locate, row_of, start_of, tap_start
 from nbcnn.kernels.cuda.tiles import (
-    chunk_place,
-    columns_of,
+    channel_tiles,
     corner,
     lane_of,
     multiply_tile,
     multiply_tile_exactly,
+    pixel_tiles,
+    weight_place,
 )
 from nbcnn.kernels.cuda.tiling import DEPTH, FLAT_FLOATS, FLOATS, THREADS
-from nbcnn.kernels.cuda.unroll import each, groups, inlined
+from nbcnn.kernels.cuda.unroll import each, groups, inlined, turned
 
 __all__ = ["convolve"]
 
@@ -83,20 +84,27 @@ def _row_start(pixel, grid, target, in_line):
 
 
 @inlined
-def _column_start(column, group, weights, panels, run):
-    """The element of w where an output channel begins; -1 behind the last panel."""
+def _pair_start(channel, group, weights, panels, run):
+    """(element of w where a thread's first pair of channels begins, how many channels from there on w has)."""
     width, count = panels
-    panel = divide(column, width)
-    if panel < count:
-        return (group * count + panel) * weights[2] * run * width + remainder(column, width)
-    return -1
+    channel += 2 * (cuda.threadIdx.x & 15)
+    panel = (group * count + divide(channel, width)) * weights[2] * run * width
+    return panel + remainder(channel, width), count * width - channel
 
 
 @inlined
-def _weight_row(i, columns):
-    """(row, chunk) of a step's weights that a thread copies as its i-th of 2 * len(columns)."""
-    chunks = 16 * len(columns)
-    return cuda.threadIdx.x // chunks + THREADS // chunks * i, cuda.threadIdx.x % chunks
+def _pair_of(i, columns):
+    """(element of the depth, 32 channels) of the pair of weights that a thread copies as its i-th: lanes have 32
+    channels at two neighbouring depths, which share their chunks.
+    """
+    thread, far = cuda.threadIdx.x, i // (2 * len(columns))
+    return 2 * (thread >> 5) + 8 * far + ((thread >> 4) & 1), i % (2 * len(columns))
+
+
+@inlined
+def _pair_place(k, block, columns):
+    """Where in shared memory, behind the pixels, that pair lies."""
+    return weight_place(k >> 1, cuda.threadIdx.x & 15, columns) + 64 * block + 2 * (k & 1)
 
 
 # --- fetching in runs of four channels
@@ -117,9 +125,9 @@ def _wide_tap(start, i, args):
 @inlined
 def _enter(tap, args):
     """(weights' start, starts of the thread's pixels in x) of a tap."""
-    taps, source, pixels, column, width = args
+    taps, source, pixels, pair, width = args
     move = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
-    return column + taps[4 * tap + 3] * source[4] * width, each(_wide_tap, pixels, (move, source))
+    return pair + taps[4 * tap + 3] * source[4] * width, each(_wide_tap, pixels, (move, source))
 
 
 @inlined
@@ -131,12 +139,13 @@ def _copy_pixel(start, i, args):
 
 
 @inlined
-def _copy_weights(_, i, args):
-    """Four columns of one row of weights."""
-    w, buffer, at, weight, left, width, columns = args
-    k, chunk = _weight_row(i, columns)
-    inside = k < left
-    copy_4(buffer, at + chunk_place(k, chunk, columns), w, weight + k * width if inside else 0, inside)
+def _copy_pair(_, i, args):
+    """Two channels of one depth of the weights."""
+    w, buffer, at, weight, left, width, hop, channels, columns = args
+    k, block = _pair_of(i, columns)
+    inside = (k < left) & (32 * block < channels)
+    start = weight + k * width + block * hop if inside else 0
+    copy_2(buffer, at + _pair_place(k, block, columns), w, start, inside)
 
 
 @inlined
@@ -145,12 +154,12 @@ def _fetch_wide(state, buffer, at, args):
     of pixels in x); returns the next one's.
     """
     tap, c, weight, starts = state
-    x, w, tap_args, rows, columns = args
-    taps, source, _, column, width = tap_args
+    x, w, tap_args, hop, channels, rows, columns = args
+    taps, source, _, _, width = tap_args
     run, mine = source[4], 4 * (cuda.threadIdx.x & 3)
     each(_copy_pixel, starts, (x, buffer, at + (cuda.threadIdx.x >> 2) * DEPTH + mine, c + mine, run))
-    left = run - c if column >= 0 else 0
-    each(_copy_weights, columns + columns, (w, buffer, at + 32 * len(rows) * DEPTH, weight, left, width, columns))
+    weight_args = w, buffer, at + 32 * len(rows) * DEPTH, weight, run - c, width, hop, channels, columns
+    each(_copy_pair, columns + columns + columns + columns, weight_args)
     c += DEPTH
     weight += DEPTH * width
     if c >= run:
@@ -174,20 +183,21 @@ def _copy_element(_, i, args):
 
 
 @inlined
-def _copy_flat_weights(_, i, args):
-    """Four columns of one row of weights."""
-    w, buffer, at, taps, depth, first, column, run, width, columns = args
-    k, chunk = _weight_row(i, columns)
-    inside = (column >= 0) & (first + k < depth)
+def _copy_flat_pair(_, i, args):
+    """Two channels of one depth of the weights."""
+    w, buffer, at, taps, depth, first, pair, run, width, hop, channels, columns = args
+    k, block = _pair_of(i, columns)
+    inside = (first + k < depth) & (32 * block < channels)
     tap = divide(first + k, run) if inside and len(taps) > 4 else 0
     row = taps[4 * tap + 3] * run + first + k - tap * run
-    copy_4(buffer, at + chunk_place(k, chunk, columns), w, column + row * width if inside else 0, inside)
+    start = pair + row * width + block * hop if inside else 0
+    copy_2(buffer, at + _pair_place(k, block, columns), w, start, inside)
 
 
 @inlined
 def _fetch_flat(state, buffer, at, args):
     """As _fetch_wide; state: how far into the depth a step begins."""
-    x, w, taps, places, spots, source, column, width, rows, columns = args
+    x, w, taps, places, spots, source, pair, width, hop, channels, rows, columns = args
     run = source[4]
     depth = run * (len(taps) // 4)
     k = state + (cuda.threadIdx.x & 15)
@@ -195,9 +205,11 @@ def _fetch_flat(state, buffer, at, args):
     tap = divide(k, run) if inside and len(taps) > 4 else 0
     move = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
     element_args = x, buffer, at + cuda.threadIdx.x, places, spots, move, source, k - tap * run, inside
-    each(_copy_element, columns_of(rows), element_args)
-    weight_args = w, buffer, at + 32 * len(rows) * DEPTH, taps, depth, state, column, run, width, columns
-    each(_copy_flat_weights, columns + columns, weight_args)
+    each(_copy_element, rows + rows + rows + rows, element_args)
+    weight_args = (
+        w, buffer, at + 32 * len(rows) * DEPTH, taps, depth, state, pair, run, width, hop, channels, columns,
+    )  # fmt: skip
+    each(_copy_flat_pair, columns + columns + columns + columns, weight_args)
     return state + DEPTH
 
 
@@ -235,14 +247,14 @@ def _walk(fetch, multiply, sums, state, steps, buffer, rows, columns, ahead, arg
 
 
 @inlined
-def _bias(fragment, i, args):
+def _bias(fragment, place, args):
     """What the sums of a D start with."""
-    bias, first, left, columns = args
-    n = i % (4 * len(columns))
-    column = 32 * (n // 4) + n % 4
-    a = bias[first + column] if column < left else bias.dtype.type(0)
-    b = bias[first + column + 16] if column + 16 < left else bias.dtype.type(0)
-    return a, b, a, b
+    bias, first, left, rows = args
+    i = place // (2 * len(rows))
+    channel = 32 * (i >> 1) + 2 * (i & 1)
+    a = bias[first + channel] if channel < left else bias.dtype.type(0)
+    b = bias[first + channel + 1] if channel + 1 < left else bias.dtype.type(0)
+    return a, a, b, b
 
 
 @inlined
@@ -275,41 +287,39 @@ def _finish_four(a, b, c, d, column, out, place, left):
 
 
 @inlined
-def _finish_upper(four, i, args):
-    """Rows g of four D's: 32 columns of a row, of which a thread has eight."""
-    a, b, c, d = four
-    _finish_four(a[0], b[0], c[0], d[0], 32 * i, *args)
-    _finish_four(a[1], b[1], c[1], d[1], 32 * i + 16, *args)
+def _finish_even(pair, i, args):
+    """The first pixel of two neighbouring D's: four of 32 channels."""
+    a, b = pair
+    _finish_four(a[0], a[2], b[0], b[2], 32 * i, *args)
 
 
 @inlined
-def _finish_lower(four, i, args):
-    """Rows g + 8."""
-    a, b, c, d = four
-    _finish_four(a[2], b[2], c[2], d[2], 32 * i, *args)
-    _finish_four(a[3], b[3], c[3], d[3], 32 * i + 16, *args)
+def _finish_odd(pair, i, args):
+    """The second pixel."""
+    a, b = pair
+    _finish_four(a[1], a[3], b[1], b[3], 32 * i, *args)
 
 
 @inlined
-def _finish_row(fragments, m, args):
-    """Rows 16 m + g and 16 m + g + 8 of a warp."""
+def _finish_pixels(fragments, j, args):
+    """Pixels 8 j + 2 t and 8 j + 2 t + 1 of a warp."""
     out, first, start, left, grid, target, in_line, columns = args
-    fours = groups(fragments, columns)
-    pixel = first + 16 * m
+    pairs = groups(fragments, columns)
+    pixel = first + 8 * j
     if pixel < _pixels(grid):
-        each(_finish_upper, fours, (out, start + _row_start(pixel, grid, target, in_line), left))
-    if pixel + 8 < _pixels(grid):
-        each(_finish_lower, fours, (out, start + _row_start(pixel + 8, grid, target, in_line), left))
+        each(_finish_even, pairs, (out, start + _row_start(pixel, grid, target, in_line), left))
+    if pixel + 1 < _pixels(grid):
+        each(_finish_odd, pairs, (out, start + _row_start(pixel + 1, grid, target, in_line), left))
 
 
 @inlined
 def _begin(bias, weights, block, cut, rows, columns):
     """The sums of a thread before the first step."""
     _pixel, channel, group, _part = block
-    channel += corner(cuda.threadIdx.x, rows, columns)[1] + 4 * (cuda.threadIdx.x & 3)
-    sums = zeros(rows, columns_of(columns))
+    channel += corner(cuda.threadIdx.x, rows, columns)[1] + 4 * lane_of(cuda.threadIdx.x)[0]
+    sums = zeros(channel_tiles(columns), pixel_tiles(rows))
     if bias.size > 0 and cut[0] == 1:
-        sums = each(_bias, sums, (bias, group * weights[1] + channel, weights[1] - channel, columns))
+        sums = each(_bias, sums, (bias, group * weights[1] + channel, weights[1] - channel, rows))
     return sums
 
 
@@ -318,11 +328,11 @@ def _end(sums, residual, y, grid, target, weights, block, cut, rows, columns, lo
     """Store the sums of a thread, to the part of y that is this block's part of the depth."""
     pixel, channel, group, part = block
     (g, t), (row, column) = lane_of(cuda.threadIdx.x), corner(cuda.threadIdx.x, rows, columns)
-    channel += column + 4 * t
+    channel += column + 4 * g
     start = part * cut[2] + group * weights[1] + channel
     out = residual, residual.size > 0 and cut[0] == 1, y, low, high
-    args = out, pixel + row + g, start, weights[1] - channel, grid, target, cut[4], columns
-    each(_finish_row, groups(sums, rows), args)
+    args = out, pixel + row + 2 * t, start, weights[1] - channel, grid, target, cut[4], columns
+    each(_finish_pixels, turned(groups(sums, channel_tiles(columns))), args)
 
 
 @inlined
@@ -333,8 +343,9 @@ def _convolve_wide(multiply, buffer, x, w, bias, residual, y, taps, shape, geome
     pixel, channel, group, part = block
     pixels = each(_wide_start, rows, (pixel + (cuda.threadIdx.x >> 2), grid, source, group, cut[3]))
     run = source[4]
-    column = _column_start(channel + 4 * _weight_row(0, columns)[1], group, weights, panels, run)
-    tap_args = taps, source, pixels, column, panels[0]
+    pair, channels = _pair_start(channel, group, weights, panels, run)
+    hop = 32 * weights[2] * run
+    tap_args = taps, source, pixels, pair, panels[0]
     a_tap = (run + DEPTH - 1) // DEPTH
     first = part * cut[1]
     steps = min(cut[1], len(taps) // 4 * a_tap - first)
@@ -344,9 +355,8 @@ def _convolve_wide(multiply, buffer, x, w, bias, residual, y, taps, shape, geome
         c = (first - tap * a_tap) * DEPTH
         weight, starts = _enter(tap, tap_args)
         state = tap, c, weight + c * panels[0], starts
-        sums = _walk(
-            _fetch_wide, multiply, sums, state, steps, buffer, rows, columns, ahead, (x, w, tap_args, rows, columns)
-        )
+        args = x, w, tap_args, hop, channels, rows, columns
+        sums = _walk(_fetch_wide, multiply, sums, state, steps, buffer, rows, columns, ahead, args)
     _end(sums, residual, y, grid, target, weights, block, cut, rows, columns, low, high)
 
 
@@ -363,11 +373,12 @@ def _convolve_flat(multiply, buffer, places, spots, x, w, bias, residual, y, tap
         )
     cuda.syncthreads()
     run = source[4]
-    column = _column_start(channel + 4 * _weight_row(0, columns)[1], group, weights, panels, run)
+    pair, channels = _pair_start(channel, group, weights, panels, run)
+    hop = 32 * weights[2] * run
     first = part * cut[1]
     steps = min(cut[1], (len(taps) // 4 * run + DEPTH - 1) // DEPTH - first)
     sums = _begin(bias, weights, block, cut, rows, columns)
-    args = x, w, taps, places, spots, source, column, panels[0], rows, columns
+    args = x, w, taps, places, spots, source, pair, panels[0], hop, channels, rows, columns
     sums = _walk(_fetch_flat, multiply, sums, first * DEPTH, steps, buffer, rows, columns, ahead, args)
     _end(sums, residual, y, grid, target, weights, block, cut, rows, columns, low, high)
 

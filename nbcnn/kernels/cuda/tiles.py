@@ -1,30 +1,39 @@
 """How a tile of a product lies in shared memory and in the registers of its warps.
 
-A tile has 32 * len(rows) rows and 64 * len(columns) columns, where `rows` and `columns` are tuples: the compiler must
+A tile has 32 * len(rows) pixels by 64 * len(columns) channels, where `rows` and `columns` are tuples: the compiler must
 know their lengths, and nothing else of them counts. Its four warps have a quarter each, two by two.
 
-A step takes DEPTH elements of the depth. Of the left factor it holds rows of DEPTH neighbours; of the right one DEPTH
-rows of columns, in chunks of four, of which row k has chunk number c at place c ^ (k / 4). So a warp reads both with
-accesses of 16 bytes that meet all banks of shared memory.
+A step takes DEPTH elements of the depth, k. Of the pixels, shared memory holds rows of DEPTH neighbours; of the
+weights, chunks of four: channels 2 c and 2 c + 1, first at an even k, then at the next one. In the line of chunks of
+depths 2 p and 2 p + 1, chunk c lies at place c ^ turn(p). So a warp reads both with accesses of 16 bytes that meet all
+banks of shared memory, and that give a tensor core's operands in the order of its registers.
 
-The tensor core's own numbers of depth, k, and columns, n, may stand for any others, as long as both factors agree. A
-lane (g, t) reads depth 4 t to 4 t + 3 of its rows at once, which serve two products: elements 0 and 1 as k = t and
-t + 4 of the first one, 2 and 3 of the second. Of the right factor it reads, for each of these depths, four neighbouring
-columns, one of each of four D's: chunk g / 2 of eight for even g, and 4 + g / 2 for odd ones. So it ends with columns
-4 t to 4 t + 3, and 16 further on, of its rows g and g + 8 of each D: neighbours, which it stores at once.
+To the tensor core, channels are the rows of D and pixels its columns; its numbers of depth, row and column may stand
+for any others, as long as all who use them agree. A lane (g, t) reads depths 4 t to 4 t + 3 of a pixel at once: 0 and 1
+of them are k = t and t + 4 of one product, 2 and 3 of a second one. Rows g and g + 8 are neighbouring channels, and a
+second D has the next two. So a lane ends with four neighbouring channels for each of its pixels, which it stores at
+once: of 32 channels, 4 g to 4 g + 3, and of eight pixels, 2 t and 2 t + 1.
 """
 
 from __future__ import annotations
 
 from nbcnn.kernels.cuda._cuda import cuda
 from nbcnn.kernels.cuda.memory import load
-from nbcnn.kernels.cuda.mma import multiply, multiply_exactly, tf32
+from nbcnn.kernels.cuda.mma import multiply, multiply_pairs, tf32
 from nbcnn.kernels.cuda.tiling import DEPTH
-from nbcnn.kernels.cuda.unroll import each, groups, inlined, joined
+from nbcnn.kernels.cuda.unroll import each, inlined
 
-__all__ = ["chunk_place", "columns_of", "corner", "lane_of", "multiply_tile", "multiply_tile_exactly"]
+__all__ = [
+    "channel_tiles",
+    "corner",
+    "lane_of",
+    "multiply_tile",
+    "multiply_tile_exactly",
+    "pixel_tiles",
+    "weight_place",
+]
 
-FOUR = (0, 0, 0, 0)
+TWO = (0, 0)
 
 
 @inlined
@@ -35,85 +44,106 @@ def lane_of(thread):
 
 @inlined
 def corner(thread, rows, columns):
-    """Row and column of the tile where the part of a thread's warp begins."""
+    """Pixel and channel of the tile where the part of a thread's warp begins."""
     warp = thread >> 5
     return (warp & 1) * (16 * len(rows)), (warp >> 1) * (32 * len(columns))
 
 
 @inlined
-def columns_of(columns):
-    """A tuple for each column of D's of a warp."""
-    return columns + columns + columns + columns
+def pixel_tiles(rows):
+    """A tuple for each column of D's of a warp: eight pixels."""
+    return rows + rows
 
 
 @inlined
-def chunk_place(k, chunk, columns):
-    """Where, in the right factor's part of shared memory, a chunk of row k lies."""
-    return k * (64 * len(columns)) + 4 * (chunk ^ (k >> 2))
+def channel_tiles(columns):
+    """A tuple for each row of D's of a warp: sixteen channels."""
+    return columns + columns
 
 
 @inlined
-def _left(_, r, args):
-    """Four depths of row 8 r."""
+def weight_place(p, c, columns):
+    """Where, behind the pixels of a step, the chunk of channels 2 c and 2 c + 1, below 32, at depths 2 p and 2 p + 1
+    lies. Those of 32 channels further on are 64 elements further on.
+    """
+    turn = ((p >> 1) & 1) | (p & 4)
+    return p * (128 * len(columns)) + 4 * (c ^ turn)
+
+
+@inlined
+def _pixels(_, j, args):
+    """Four depths of pixel 8 j + g."""
     buffer, at = args
-    return load(buffer, at + 8 * DEPTH * r)
+    return load(buffer, at + 8 * DEPTH * j)
 
 
 @inlined
-def _first(pair, i, args):
-    """The fragment of A for the first product."""
-    upper, lower = pair
-    return tf32(upper[0]), tf32(lower[0]), tf32(upper[1]), tf32(lower[1])
+def _first(four, j, args):
+    """The fragment of B for the first product."""
+    return tf32(four[0]), tf32(four[1])
 
 
 @inlined
-def _second(pair, i, args):
-    upper, lower = pair
-    return tf32(upper[2]), tf32(lower[2]), tf32(upper[3]), tf32(lower[3])
+def _second(four, j, args):
+    return tf32(four[2]), tf32(four[3])
 
 
 @inlined
-def _right(_, i, args):
-    """Fragments of B for four D's: of two neighbouring rows, 32 columns from i to i."""
-    buffer, at, across = args
-    a, b = load(buffer, at + 32 * i), load(buffer, at + 32 * i + across)
-    return (tf32(a[0]), tf32(b[0])), (tf32(a[1]), tf32(b[1])), (tf32(a[2]), tf32(b[2])), (tf32(a[3]), tf32(b[3]))
+def _fragment(_, i, args):
+    """The fragment of A for row i of D's. at: where its chunks lie, for even and odd i."""
+    buffer, even, odd = args
+    a, b, c, d = load(buffer, (odd if i & 1 else even) + 64 * (i >> 1))
+    return tf32(a), tf32(b), tf32(c), tf32(d)
 
 
 @inlined
 def multiply_tile(sums, buffer, at, rows, columns):
     """sums + the product of one step, which lies in shared memory from `at` on, on tensor cores."""
     thread = cuda.threadIdx.x
-    (g, t), (row, column) = lane_of(thread), corner(thread, rows, columns)
-    across = 64 * len(columns)
-    left = groups(each(_left, rows + rows, (buffer, at + (row + g) * DEPTH + 4 * t)), rows)
-    chunk = (column >> 2) + (g >> 1) + 4 * (g & 1)
-    weights = at + 32 * len(rows) * DEPTH + chunk_place(4 * t, chunk, columns)
-    right = joined(each(_right, columns, (buffer, weights, across)))
-    sums = multiply(sums, each(_first, left, 0), right)
-    right = joined(each(_right, columns, (buffer, weights + 2 * across, across)))
-    return multiply(sums, each(_second, left, 0), right)
+    (g, t), (pixel, channel) = lane_of(thread), corner(thread, rows, columns)
+    pixels = each(_pixels, pixel_tiles(rows), (buffer, at + (pixel + g) * DEPTH + 4 * t))
+    weights = at + 32 * len(rows) * DEPTH + 2 * channel
+    even, odd = weights + weight_place(2 * t, 2 * g, columns), weights + weight_place(2 * t, 2 * g + 1, columns)
+    fragments = each(_fragment, channel_tiles(columns), (buffer, even, odd))
+    sums = multiply(sums, fragments, each(_first, pixels, 0))
+    line = 128 * len(columns)
+    fragments = each(_fragment, channel_tiles(columns), (buffer, even + line, odd + line))
+    return multiply(sums, fragments, each(_second, pixels, 0))
 
 
 @inlined
-def _four_columns(_, i, args):
+def _pixel(_, i, args):
+    """Four depths of pixel 8 (i / 2) + 2 t + i % 2."""
     buffer, at = args
-    return load(buffer, at + 16 * i)
+    return load(buffer, at + DEPTH * (8 * (i >> 1) + (i & 1)))
 
 
 @inlined
-def _four_rows(_, k, args):
-    buffer, at, columns = args
-    return each(_four_columns, columns + columns, (buffer, at + 64 * len(columns) * k))
+def _chunk(_, i, args):
+    buffer, even, odd = args
+    return load(buffer, (odd if i & 1 else even) + 64 * (i >> 1))
+
+
+@inlined
+def _chunks(_, half, args):
+    """Two depths of all channels."""
+    buffer, even, odd, columns = args
+    line = 128 * len(columns) * half
+    return each(_chunk, channel_tiles(columns), (buffer, even + line, odd + line))
 
 
 @inlined
 def multiply_tile_exactly(sums, buffer, at, rows, columns):
-    """As multiply_tile, in float32; a thread has the same sums."""
+    """As multiply_tile, in float32; a thread has the same sums. Lanes walk the depth from different places, so that
+    they read from different banks.
+    """
     thread = cuda.threadIdx.x
-    (g, t), (row, column) = lane_of(thread), corner(thread, rows, columns)
-    for k in range(0, DEPTH, 4):
-        left = each(_left, rows + rows, (buffer, at + (row + g) * DEPTH + k))
-        weights = at + 32 * len(rows) * DEPTH + chunk_place(k, (column >> 2) + t, columns)
-        sums = multiply_exactly(sums, left, each(_four_rows, FOUR, (buffer, weights, columns)))
+    (g, t), (pixel, channel) = lane_of(thread), corner(thread, rows, columns)
+    weights = at + 32 * len(rows) * DEPTH + 2 * channel
+    for step in range(0, DEPTH, 4):
+        k = (step + 4 * t) & (DEPTH - 1)
+        pixels = each(_pixel, pixel_tiles(rows + rows), (buffer, at + (pixel + 2 * t) * DEPTH + k))
+        even = weights + weight_place(k >> 1, 2 * g, columns)
+        odd = weights + weight_place(k >> 1, 2 * g + 1, columns)
+        sums = multiply_pairs(sums, each(_chunks, TWO, (buffer, even, odd, columns)), pixels)
     return sums

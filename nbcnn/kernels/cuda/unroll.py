@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, cuda, device, intrinsic, ir, types
 
-__all__ = ["each", "groups", "inlined", "joined"]
+__all__ = ["each", "groups", "inlined", "joined", "turned"]
 
 
 if SIMULATED:
@@ -29,6 +29,11 @@ if SIMULATED:
     def joined(parts):
         """The elements of tuples in one tuple: the inverse of `groups`."""
         return tuple([item for part in parts for item in part])
+
+    @device
+    def turned(parts):
+        """Tuples of the first, the second, ... elements of the parts."""
+        return tuple(zip(*parts, strict=True))
 
 else:
 
@@ -79,6 +84,23 @@ else:
         def codegen(context, builder, signature, values):
             found = [
                 builder.extract_value(values[0], (i, k)) for i in range(parts.count) for k in range(parts.dtype.count)
+            ]
+            return context.make_tuple(builder, kind, found)
+
+        return kind(parts), codegen
+
+    @intrinsic
+    def turned(typingctx, parts):
+        """Tuples of the first, the second, ... elements of the parts."""
+        line = types.UniTuple(parts.dtype.dtype, parts.count)
+        kind = types.UniTuple(line, parts.dtype.count)
+
+        def codegen(context, builder, signature, values):
+            found = [
+                context.make_tuple(
+                    builder, line, [builder.extract_value(values[0], (i, k)) for i in range(parts.count)]
+                )
+                for k in range(parts.dtype.count)
             ]
             return context.make_tuple(builder, kind, found)
 
