@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help=f"of {', '.join(SECTIONS)} (default: all)")  # fmt: skip
     parser.add_argument("--nets", nargs="*", default=[], help="only these networks (default: all)")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="(default: both)")
-    parser.add_argument("--batch", type=int, default=64, help="of single layers")
+    parser.add_argument("--batch", type=int, default=32, help="of single layers")
     parser.add_argument("--minutes", type=float, default=20.0, help="what there is no time for is left out, and said")
     parser.add_argument("--blocks", type=int, default=3, help="timed blocks of each side")
     parser.add_argument("--seconds", type=float, default=0.3, help="about how long a block takes")
@@ -119,7 +119,9 @@ def part(args: argparse.Namespace, name: str, seconds: float) -> int:
     from nbcnn.kernels.cuda._cuda import SIMULATED
 
     end = time.monotonic() + seconds
-    plan = Plan(blocks=1, calls=3) if args.quick or SIMULATED else Plan(blocks=args.blocks, seconds=args.seconds)
+    plan = Plan(blocks=args.blocks, seconds=args.seconds)
+    if args.quick or SIMULATED:
+        plan = Plan(blocks=1, calls=1 if SIMULATED else 3)
     settings = Settings(tuple(args.precision), tuple(args.nets), args.batch, args.quick, SIMULATED, plan)
     report: Report = {"gpu": describe_gpu(), "rows": []}
     try:

@@ -1,6 +1,6 @@
 """What waits for memory, on a GPU: GB/s of what must be moved, and the share of the measured copy.
 
-The cases, and the bytes that count, are those of `python -m bench bandwidth`, on four times the pictures, and
+The cases, and the bytes that count, are those of `python -m bench bandwidth`, on twice the pictures, and
 reductions and optimizers; results are compared with PyTorch's.
 """
 
@@ -26,7 +26,7 @@ from nbcnn.report.agreement import Disagreement
 
 __all__ = ["bandwidth"]
 
-TIMES = 4
+TIMES = 2
 """More pictures, or lines, than on a processor: the GPU's cache holds 50 MB."""
 TOLERANCE = 1e-4
 TRIAL = {4: (1, 3, 6, 6), 2: (2, 8)}

@@ -37,7 +37,7 @@ def layers(settings: Settings) -> Iterator[Item]:
 def _one(settings: Settings, layer: Layer, count: int, batch: int, how: str) -> dict[str, Any]:
     bound = BoundLayer(layer, batch, device=find_device("cuda", precision=how))
     results = bound.run()
-    with precision("fp32"):
+    with precision("fp32", search=False):
         expected = _results(TorchConv(layer, bound.x, bound.w, bound.dy, LAYOUTS["torch"]))
     row: dict[str, Any] = {"layer": layer.label, "count": count, "batch": batch, "precision": how}
     row |= {"gflop": layer.flops(batch) / 1e9, "bytes": layer.bytes(batch)}

@@ -37,11 +37,13 @@ def check_torch() -> None:
 
 
 @contextmanager
-def precision(name: str) -> Iterator[None]:
-    """PyTorch's own settings: "tf32" lets cuDNN and cuBLAS use tensor cores, "fp32" does not."""
+def precision(name: str, search: bool = True) -> Iterator[None]:
+    """PyTorch's own settings: "tf32" lets cuDNN and cuBLAS use tensor cores, "fp32" does not. search: let cuDNN try its
+    algorithms for the fastest.
+    """
     allowed = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
-    torch.backends.cudnn.benchmark = True  # the fastest of cuDNN's algorithms
+    torch.backends.cudnn.benchmark = search
     try:
         yield
     finally:

@@ -15,7 +15,15 @@ from nbcnn.report.timing import Plan
 
 __all__ = ["Item", "Settings", "results"]
 
-LOST = ("ILLEGAL_ADDRESS", "LAUNCH_FAILED", "ASSERT", "MISALIGNED", "ILLEGAL_INSTRUCTION", "illegal memory access")
+LOST = (
+    "ILLEGAL_ADDRESS",
+    "ILLEGAL_INSTRUCTION",
+    "LAUNCH_FAILED",
+    "MISALIGNED_ADDRESS",
+    "illegal memory access",
+    "misaligned address",
+    "unspecified launch failure",
+)
 """Of messages after which a process can use the GPU no more."""
 
 
