@@ -77,3 +77,25 @@ def test_many_samples_of_one_pixel() -> None:
     want.backward(torch.tensor(dy))
     _, (dx,) = Case("GridSample", [x, grid], dtype=np.float64, device="cuda").run_training([dy])
     np.testing.assert_allclose(dx, tensor.grad.numpy(), rtol=1e-10, atol=1e-10)
+
+
+def test_deform_conv_in_float64() -> None:
+    group, parts = 2, 2
+    x, w = RNG.standard_normal((1, 4, 3, 4)), RNG.standard_normal((2, 4 // group, 2, 2))
+    offset, mask = RNG.uniform(-1.5, 1.5, (1, parts * 8, 2, 3)), RNG.uniform(0, 1, (1, parts * 4, 2, 3))
+    attrs = {"group": group, "offset_group": parts}
+    names = ["x", "w", "o", "b", "m"]
+    node = helper.make_node("DeformConv", names, ["y"], kernel_shape=[2, 2], pads=[0] * 4, **attrs)
+    given = [x, w, offset, RNG.standard_normal(2), mask]
+    want = ReferenceEvaluator(node).run(None, dict(zip(names, given, strict=True)))[0]
+    dy = RNG.standard_normal(want.shape)
+
+    def loss(x: np.ndarray, offset: np.ndarray, mask: np.ndarray) -> float:
+        changed: list[np.ndarray | None] = [x, w, offset, given[3], mask]
+        (y,) = Case("DeformConv", changed, attrs, (1,), opset=19, dtype=np.float64, device="cpu").run()
+        return float((y * dy).sum())
+
+    case = Case("DeformConv", given, attrs, (1,), opset=19, dtype=np.float64, device="cuda")
+    (y,), grads = case.run_training([dy], (0, 2, 4))
+    np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-5)  # the reference takes positions in float32
+    directional(loss, [x, offset, mask], grads, RNG)
