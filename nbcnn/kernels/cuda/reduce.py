@@ -26,18 +26,30 @@ def _mapped(code, value):
 
 
 @device
-def _first(code, x, at):
+def _first(after, x, at):
     """What changes nothing: 0, 1, or an element that is there."""
-    if code in (MAX, MIN):
-        return float(x[at])
-    return 1.0 if code == PRODUCT else 0.0
+    if after == SUM:
+        return 0.0
+    return 1.0 if after == PRODUCT else float(x[at])
 
 
 @device
-def _thread(code, x, at, count, step):
-    """Of `count` elements that lie `step` apart; at, step: unsigned."""
-    after = code if code in (MAX, MIN, PRODUCT) else SUM
-    total, two = _first(code, x, at), step + step
+def _sum(x, at, count, step):
+    """The sum of `count` elements that lie `step` apart; at, step: unsigned."""
+    total, two = 0.0, step + step
+    for _ in range(count >> 2):
+        total += float((x[at] + x[at + step]) + (x[at + two] + x[at + two + step]))
+        at += two + two
+    for _ in range(count & 3):
+        total += float(x[at])
+        at += step
+    return total
+
+
+@device
+def _other(code, after, x, at, count, step):
+    """The same of any code; after: how what is made of elements is brought together."""
+    total, two = _first(after, x, at), step + step
     for _ in range(count >> 2):
         a, b, c, d = x[at], x[at + step], x[at + two], x[at + two + step]
         a, b = combine(after, _mapped(code, a), _mapped(code, b)), combine(after, _mapped(code, c), _mapped(code, d))
@@ -50,7 +62,7 @@ def _thread(code, x, at, count, step):
 
 
 @kernel
-def _reduce(code, x, y, shape, block, scale):
+def _reduce(code, after, x, y, shape, block, scale):
     shared = cuda.shared.array(BLOCK, types.float64)
     outer, rows, inner = shape
     parts, tiles = divide(rows + block - 1, block), divide(inner + cuda.blockDim.x - 1, cuda.blockDim.x)
@@ -65,8 +77,9 @@ def _reduce(code, x, y, shape, block, scale):
     count = divide(size - lane + cuda.blockDim.y - 1, cuda.blockDim.y) if lane < size else 0
     at = (image * rows + part * block) * inner + column if inside else 0
     first = at + lane * inner if count > 0 else at
-    total = _thread(code, x, np.uint64(first), count, np.uint64(inner * cuda.blockDim.y))
-    total = reduce_lanes(shared, code if code in (MAX, MIN, PRODUCT) else SUM, total)
+    start, step = np.uint64(first), np.uint64(inner * cuda.blockDim.y)
+    total = _sum(x, start, count, step) if code == SUM else _other(code, after, x, start, count, step)
+    total = reduce_lanes(shared, after, total)
     if inside and cuda.threadIdx.y == 0:
         y[(image * parts + part) * inner + column] = y.dtype.type(total) * scale
 
@@ -78,7 +91,8 @@ def launch_reduction(code, x, y, shape, block, scale):
     outer, rows, inner = shape
     threads = threads_for(inner, min(block, rows))
     tasks = outer * -(-rows // block) * -(-inner // threads[0])
-    launch(_reduce, -(-tasks // threads[2]), threads, code, x, y, shape, block, scale)
+    after = code if code in (MAX, MIN, PRODUCT) else SUM
+    launch(_reduce, -(-tasks // threads[2]), threads, code, after, x, y, shape, block, scale)
 
 
 def reduce_rows(code, x, y, shape, block, scale):
