@@ -16,11 +16,12 @@ from nbcnn.kernels.cuda.columns import (
     column_totals,
     merge_shape,
     part_of,
-    parts_in,
+    streamed,
+    stripe_of,
 )
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.moments import column_moments
-from nbcnn.kernels.cuda.row_parts import rows_of_part
+from nbcnn.kernels.cuda.row_parts import parts_of
 
 __all__ = [
     "batch_norm_apply",
@@ -30,9 +31,6 @@ __all__ = [
     "batch_norm_sums",
     "running_average",
 ]
-
-SHARE = 16
-"""Rows that a thread takes where nothing is summed."""
 
 
 # --- forward ----------------------------------------------------------------------------------------------------------
@@ -55,7 +53,7 @@ def _clamp(value, low, high):
 
 @kernel
 def _apply(x, scale, bias, mean, var, residual, y, dims, size, epsilon, low, high):
-    c, _part, _image, count, at, step = part_of(dims, size)
+    c, _image, count, at, step = part_of(dims, size)
     if count == 0:
         return
     two, gain = step + step, scale[c] / sqrt(var[c] + epsilon)
@@ -78,19 +76,13 @@ def _apply(x, scale, bias, mean, var, residual, y, dims, size, epsilon, low, hig
         at += step
 
 
-def _streamed(dims):
-    """Dimensions, rows of a block, blocks and their shape, where each element is worked on by itself."""
-    threads = column_threads(dims[1])
-    size, whole = SHARE * threads[1], (1, *dims)
-    return whole, size, blocks_of(whole, size, threads), threads
-
-
 def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilon, low, high):
     """y = clamp((x - mean) / sqrt(var + epsilon) * scale + bias + residual, low, high).
 
     residual may be empty; y may be x or residual itself. gains: not needed.
     """
-    whole, size, blocks, threads = _streamed(dims)
+    whole = (1, *dims)
+    size, blocks, threads = streamed(whole)
     launch(_apply, blocks, threads, x, scale, bias, mean, var, residual, y, whole, size, epsilon, low, high)
 
 
@@ -105,10 +97,10 @@ def _behind_clamp(grad, y, at, deviation, gain, shift, low, high):
 
 
 @kernel
-def _part_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, dims, size, epsilon, low, high):
+def _part_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, dims, parts, epsilon, low, high):
     shared = cuda.shared.array(BLOCK, types.float64)
-    rows, columns = dims[1], dims[2]
-    c, part, _image, count, at, step = part_of(dims, size)
+    columns = dims[2]
+    c, part, _image, count, at, step = stripe_of(dims, parts)
     two, plain, product = step + step, 0.0, 0.0
     if count > 0:
         gain, center, shift = scale[c] / sqrt(var[c] + epsilon), mean[c], bias[c]
@@ -131,7 +123,7 @@ def _part_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, dims, 
             at += step
     plain, product = sum_lanes(shared, plain), sum_lanes(shared, product)
     if cuda.threadIdx.y == 0 and c < columns:
-        if rows <= size:
+        if parts == 1:
             dbias[c] = plain
             dscale[c] = product / sqrt(float(var[c]) + float(epsilon))
         else:
@@ -140,10 +132,10 @@ def _part_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, dims, 
 
 
 @kernel
-def _merge_sums(partials, var, dscale, dbias, dims, size, epsilon):
+def _merge_sums(partials, var, dscale, dbias, dims, parts, epsilon):
     shared = cuda.shared.array(BLOCK, types.float64)
     _image, c = column_of(dims[2])
-    plain, product = column_totals(shared, partials, 0, c, parts_in(dims[1], size), dims[2])
+    plain, product = column_totals(shared, partials, 0, c, parts, dims[2])
     if cuda.threadIdx.y == 0 and c < dims[2]:
         dbias[c] = plain
         dscale[c] = product / sqrt(float(var[c]) + float(epsilon))
@@ -156,18 +148,18 @@ def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, w
     anyway. partials: as in batch_norm_statistics; work: not needed.
     """
     whole = (1, *dims)
-    size, threads = rows_of_part(*whole), column_threads(dims[1])
+    parts, threads = parts_of(*whole), column_threads(dims[1])
     operands, sums = (dy, x, y, scale, bias, mean, var), (dscale, dbias)
-    blocks = blocks_of(whole, size, threads)
-    launch(_part_sums, blocks, threads, *operands, *sums, partials, whole, size, epsilon, low, high)
-    if dims[0] > size:
+    blocks = blocks_of(whole, parts, threads)
+    launch(_part_sums, blocks, threads, *operands, *sums, partials, whole, parts, epsilon, low, high)
+    if parts > 1:
         blocks, threads = merge_shape(whole)
-        launch(_merge_sums, blocks, threads, partials, var, *sums, whole, size, epsilon)
+        launch(_merge_sums, blocks, threads, partials, var, *sums, whole, parts, epsilon)
 
 
 @kernel
 def _input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, dz, dims, size, epsilon, low, high):
-    c, _part, _image, count, at, step = part_of(dims, size)
+    c, _image, count, at, step = part_of(dims, size)
     if count == 0:
         return
     zero, one = x.dtype.type(0), x.dtype.type(1)
@@ -209,7 +201,8 @@ def batch_norm_input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, d
     the two means are left out. y: as in batch_norm_sums. dz: where not empty, dy behind the clamp, the residual's
     gradient, is written there. dx or dz may be dy itself. factors: not needed.
     """
-    whole, size, blocks, threads = _streamed(dims)
+    whole = (1, *dims)
+    size, blocks, threads = streamed(whole)
     operands = (dy, x, y, scale, bias, mean, var, dscale, dbias)
     launch(_input_grad, blocks, threads, *operands, dx, dz, whole, size, epsilon, low, high)
 

@@ -1,7 +1,9 @@
-"""Sums over the rows of (outer, rows, columns) = `dims`, in parts of `size` rows.
+"""Sums over the rows of (outer, rows, columns) = `dims`, and work on each element by the factors of its column.
 
-A block takes one part of a tile of columns: neighbouring threads read neighbouring columns, blockDim.y rows at a time.
-What parts leave lies as (outer, parts, 2, columns), in float64; another kernel brings it together.
+Neighbouring threads of a block take neighbouring columns, blockDim.y rows at a time. To sum, all blocks together go
+through the rows from the first to the last, each part of them (row_parts.py) a stripe; what works on elements begins
+with the last ones, which are still in the cache. What parts leave lies as (outer, parts, 2, columns), in float64;
+another kernel brings it together.
 """
 
 from __future__ import annotations
@@ -12,7 +14,19 @@ from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device
 from nbcnn.kernels.cuda.block import sum_lanes, threads_for
 from nbcnn.kernels.cuda.index import divide, remainder
 
-__all__ = ["blocks_of", "column_of", "column_threads", "column_totals", "merge_shape", "part_of", "parts_in"]
+__all__ = [
+    "blocks_of",
+    "column_of",
+    "column_threads",
+    "column_totals",
+    "merge_shape",
+    "part_of",
+    "streamed",
+    "stripe_of",
+]
+
+SHARE = 16
+"""Rows that a thread takes where nothing is summed."""
 
 
 def column_threads(columns: int) -> tuple[int, int, int]:
@@ -20,10 +34,16 @@ def column_threads(columns: int) -> tuple[int, int, int]:
     return threads_for(columns, BLOCK, 1)
 
 
-def blocks_of(dims: tuple[int, ...], size: int, threads: tuple[int, int, int]) -> int:
+def blocks_of(dims: tuple[int, ...], parts: int, threads: tuple[int, int, int]) -> int:
     """Blocks of a grid of (outer, parts, tiles of columns)."""
-    outer, rows, columns = dims[:3]
-    return outer * -(-rows // size) * -(-columns // threads[0])
+    return dims[0] * parts * -(-dims[2] // threads[0])
+
+
+def streamed(dims: tuple[int, ...]) -> tuple[int, int, tuple[int, int, int]]:
+    """Rows of a block, blocks and their shape, where each element is worked on by itself."""
+    threads = column_threads(dims[2])
+    size = SHARE * threads[1]
+    return size, blocks_of(dims, -(-dims[1] // size), threads), threads
 
 
 def merge_shape(dims: tuple[int, ...]) -> tuple[int, tuple[int, int, int]]:
@@ -38,22 +58,38 @@ def parts_in(rows, size):
 
 
 @device
+def _place(block, columns, parts):
+    """Of a thread in a grid of (outer, parts, tiles of columns): its column, part and outer index."""
+    tiles = parts_in(columns, cuda.blockDim.x)
+    rest = divide(block, tiles)
+    c = remainder(block, tiles) * cuda.blockDim.x + cuda.threadIdx.x
+    return c, remainder(rest, parts), divide(rest, parts)
+
+
+@device
 def part_of(dims, size):
-    """Of a thread in a grid of (outer, parts, tiles of columns): its column, part and outer index, how many rows it
-    takes, where the first lies and how far apart they are. Outside the columns it has none.
+    """Of a thread that works on elements: its column and outer index, how many rows it takes of its block's `size`,
+    where the first lies and how far apart they are. Outside the columns it has none.
 
     The last two are unsigned: an index that may be negative costs more to look up than what is found to work with.
     """
     rows, columns = dims[1], dims[2]
-    tiles, parts = parts_in(columns, cuda.blockDim.x), parts_in(rows, size)
-    rest = divide(cuda.blockIdx.x, tiles)
-    c = remainder(cuda.blockIdx.x, tiles) * cuda.blockDim.x + cuda.threadIdx.x
-    part, image = remainder(rest, parts), divide(rest, parts)
+    c, part, image = _place(cuda.gridDim.x - 1 - cuda.blockIdx.x, columns, parts_in(rows, size))
     first = part * size + cuda.threadIdx.y
     left = min((part + 1) * size, rows) - first
-    count = divide(left + cuda.blockDim.y - 1, cuda.blockDim.y) if left > 0 and c < columns else 0
+    count = parts_in(left, cuda.blockDim.y) if left > 0 and c < columns else 0
     at = (image * rows + first) * columns + c
-    return c, part, image, count, np.uint64(at), np.uint64(columns * cuda.blockDim.y)
+    return c, image, count, np.uint64(at), np.uint64(columns * cuda.blockDim.y)
+
+
+@device
+def stripe_of(dims, parts):
+    """The same of a thread that sums: its column, part and outer index, number of rows, first place and distance."""
+    rows, columns = dims[1], dims[2]
+    c, part, image = _place(cuda.blockIdx.x, columns, parts)
+    first, apart = part * cuda.blockDim.y + cuda.threadIdx.y, parts * cuda.blockDim.y
+    count = parts_in(rows - first, apart) if first < rows and c < columns else 0
+    return c, part, image, count, np.uint64((image * rows + first) * columns + c), np.uint64(columns * apart)
 
 
 @device

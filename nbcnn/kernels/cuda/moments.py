@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, types
 from nbcnn.kernels.cuda.block import sum_lanes
-from nbcnn.kernels.cuda.columns import blocks_of, column_of, column_threads, merge_shape, part_of, parts_in
-from nbcnn.kernels.cuda.row_parts import rows_of_part
+from nbcnn.kernels.cuda.columns import blocks_of, column_of, column_threads, merge_shape, stripe_of
+from nbcnn.kernels.cuda.index import divide
+from nbcnn.kernels.cuda.row_parts import parts_of
 
 __all__ = ["column_moments", "join", "thread_moments"]
 
@@ -50,38 +51,44 @@ def join(shared, count, mean, squares, total):
     return center, sum_lanes(shared, squares + number * distance * distance)
 
 
+@device
+def _rows_in(part, rows, parts, lanes):
+    """The number of rows in a part: so many of each round of all parts, and what is left for it of the last round."""
+    rounds = divide(rows, parts * lanes)
+    return rounds * lanes + min(max(rows - (rounds * parts + part) * lanes, 0), lanes)
+
+
 @kernel
-def _part_moments(x, mean, var, partials, dims, size):
+def _part_moments(x, mean, var, partials, dims, parts):
     shared = cuda.shared.array(BLOCK, types.float64)
     rows, columns = dims[1], dims[2]
-    c, part, image, count, at, step = part_of(dims, size)
+    c, part, image, count, at, step = stripe_of(dims, parts)
     middle, squares = thread_moments(x, at, count, step)
-    middle, squares = join(shared, count, middle, squares, min(size, rows - part * size))
+    middle, squares = join(shared, count, middle, squares, _rows_in(part, rows, parts, cuda.blockDim.y))
     if cuda.threadIdx.y == 0 and c < columns:
-        if rows <= size:
+        if parts == 1:
             mean[image * columns + c] = middle
             var[image * columns + c] = squares / float(rows)
         else:
-            place = (image * parts_in(rows, size) + part) * 2 * columns + c
+            place = (image * parts + part) * 2 * columns + c
             partials[place] = middle
             partials[place + columns] = squares
 
 
 @kernel
-def _merge_moments(partials, mean, var, dims, size):
+def _merge_moments(partials, mean, var, dims, parts, lanes):
     shared = cuda.shared.array(BLOCK, types.float64)
     rows, columns = dims[1], dims[2]
     image, c = column_of(columns)
-    parts = parts_in(rows, size)
     start, plain, squares = image * parts * 2 * columns + c, 0.0, 0.0
     mine = parts if c < columns else 0
     for part in range(cuda.threadIdx.y, mine, cuda.blockDim.y):
-        plain += float(min(size, rows - part * size)) * partials[start + part * 2 * columns]
+        plain += float(_rows_in(part, rows, parts, lanes)) * partials[start + part * 2 * columns]
     center = sum_lanes(shared, plain) / float(rows)
     for part in range(cuda.threadIdx.y, mine, cuda.blockDim.y):
         place = start + part * 2 * columns
         distance = partials[place] - center
-        squares += partials[place + columns] + float(min(size, rows - part * size)) * distance * distance
+        squares += partials[place + columns] + float(_rows_in(part, rows, parts, lanes)) * distance * distance
     squares = sum_lanes(shared, squares)
     if cuda.threadIdx.y == 0 and c < columns:
         mean[image * columns + c] = center
@@ -92,8 +99,8 @@ def column_moments(x, mean, var, partials, dims):
     """mean, var (outer, columns) of x (outer, rows, columns) = dims. partials: float64, 2 * columns for each part of
     each outer index (row_parts.py).
     """
-    size, threads = rows_of_part(*dims), column_threads(dims[2])
-    launch(_part_moments, blocks_of(dims, size, threads), threads, x, mean, var, partials, dims, size)
-    if dims[1] > size:
-        blocks, threads = merge_shape(dims)
-        launch(_merge_moments, blocks, threads, partials, mean, var, dims, size)
+    parts, threads = parts_of(*dims), column_threads(dims[2])
+    launch(_part_moments, blocks_of(dims, parts, threads), threads, x, mean, var, partials, dims, parts)
+    if parts > 1:
+        blocks, merging = merge_shape(dims)
+        launch(_merge_moments, blocks, merging, partials, mean, var, dims, parts, threads[1])

@@ -16,12 +16,13 @@ from nbcnn.kernels.cuda.columns import (
     column_totals,
     merge_shape,
     part_of,
-    parts_in,
+    streamed,
+    stripe_of,
 )
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.moments import column_moments
 from nbcnn.kernels.cuda.norm_lines import inverse_of, slopes
-from nbcnn.kernels.cuda.row_parts import rows_of_part
+from nbcnn.kernels.cuda.row_parts import parts_of
 from nbcnn.kernels.opcodes import DEVIATION
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
 
 CENTER, SLOPE, SHIFT, GAIN = 0, 1, 2, 3
 """The tables: y = (x - CENTER) * SLOPE + SHIFT; of a gradient, plus dy * GAIN."""
-SHARE = 16
-"""Rows that a thread takes where nothing is summed."""
 
 
 def norm_columns_moments(x, mean, var, partials, dims):
@@ -95,8 +94,8 @@ def norm_columns_tables(kind, first, second, scale, bias, mean, inverse, tables,
 
 
 @kernel
-def _apply(x, dy, tables, y, dims, part_size):
-    c, _part, image, count, at, step = part_of(dims, part_size)
+def _apply(x, dy, tables, y, dims, height):
+    c, image, count, at, step = part_of(dims, height)
     if count == 0:
         return
     size, place, two = dims[0] * dims[2], image * dims[2] + c, step + step
@@ -123,19 +122,18 @@ def norm_columns_apply(x, dy, tables, y, dims):
     """y = (x - center) * slope + shift, and plus dy * gain where dy is not empty, by the column's tables; y may be x or
     dy.
     """
-    threads = column_threads(dims[2])
-    size = SHARE * threads[1]
-    launch(_apply, blocks_of(dims, size, threads), threads, x, dy, tables, y, dims, size)
+    height, blocks, threads = streamed(dims)
+    launch(_apply, blocks, threads, x, dy, tables, y, dims, height)
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
 
 
 @kernel
-def _part_sums(dy, x, mean, partials, dims, size):
+def _part_sums(dy, x, mean, partials, dims, parts):
     shared = cuda.shared.array(BLOCK, types.float64)
     columns, width = dims[2], dims[3]
-    c, part, image, count, at, step = part_of(dims, size)
+    c, part, image, count, at, step = stripe_of(dims, parts)
     plain, product, two = 0.0, 0.0, step + step
     if count > 0:
         center = mean[divide(image * columns + c, width)]
@@ -152,17 +150,17 @@ def _part_sums(dy, x, mean, partials, dims, size):
             at += step
     plain, product = sum_lanes(shared, plain), sum_lanes(shared, product)
     if cuda.threadIdx.y == 0 and c < columns:
-        place = (image * parts_in(dims[1], size) + part) * 2 * columns + c
+        place = (image * parts + part) * 2 * columns + c
         partials[place] = plain
         partials[place + columns] = product
 
 
 @kernel
-def _merge_sums(mean, tables, sums, partials, dims, size):
+def _merge_sums(mean, tables, sums, partials, dims, parts):
     shared = cuda.shared.array(BLOCK, types.float64)
-    outer, rows, columns, width = dims
+    outer, columns, width = dims[0], dims[2], dims[3]
     image, c = column_of(columns)
-    plain, product = column_totals(shared, partials, image, c, parts_in(rows, size), columns)
+    plain, product = column_totals(shared, partials, image, c, parts, columns)
     if cuda.threadIdx.y == 0 and c < columns:
         place = image * columns + c
         sums[place] = plain
@@ -176,10 +174,10 @@ def norm_columns_sums(dy, x, mean, tables, sums, partials, dims):
 
     partials: as for norm_columns_moments.
     """
-    size, threads = rows_of_part(*dims[:3]), column_threads(dims[2])
-    launch(_part_sums, blocks_of(dims, size, threads), threads, dy, x, mean, partials, dims, size)
+    parts, threads = parts_of(*dims[:3]), column_threads(dims[2])
+    launch(_part_sums, blocks_of(dims, parts, threads), threads, dy, x, mean, partials, dims, parts)
     blocks, threads = merge_shape(dims)
-    launch(_merge_sums, blocks, threads, mean, tables, sums, partials, dims, size)
+    launch(_merge_sums, blocks, threads, mean, tables, sums, partials, dims, parts)
 
 
 @kernel

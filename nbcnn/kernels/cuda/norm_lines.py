@@ -21,8 +21,7 @@ from nbcnn.kernels.cuda.columns import (
     column_threads,
     column_totals,
     merge_shape,
-    part_of,
-    parts_in,
+    stripe_of,
 )
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.moments import join, thread_moments
@@ -144,18 +143,18 @@ def norm_lines_grad(kind, dy, x, scale, mean, inverse, dx, dims, settings):
 
 
 @kernel
-def _column_sums(dy, x, mean, inverse, partials, whole, size, groups, width):
+def _column_sums(dy, x, mean, inverse, partials, whole, parts, groups, width):
     """Where each element of scale belongs to one element of a row (of `groups` lines)."""
     shared = cuda.shared.array(BLOCK, types.float64)
-    c, part, _image, count, at, step = part_of(whole, size)
+    c, part, _image, count, at, step = stripe_of(whole, parts)
     plain, product, columns = 0.0, 0.0, whole[2]
-    line = (part * size + cuda.threadIdx.y) * groups + divide(c, width)
+    line = (part * cuda.blockDim.y + cuda.threadIdx.y) * groups + divide(c, width)
     for _ in range(count):
         grad = dy[at]
         plain += float(grad)
         product += float(grad * ((x[at] - mean[line]) * inverse[line]))
         at += step
-        line += cuda.blockDim.y * groups
+        line += parts * cuda.blockDim.y * groups
     plain, product = sum_lanes(shared, plain), sum_lanes(shared, product)
     if cuda.threadIdx.y == 0 and c < columns:
         partials[part * 2 * columns + c] = plain
@@ -181,30 +180,30 @@ def _run_sums(dy, x, mean, inverse, partials, channels, runs, width, repeat):
 
 
 @kernel
-def _merge(partials, dscale, dbias, whole, size):
+def _merge(partials, dscale, dbias, columns, parts):
     shared = cuda.shared.array(BLOCK, types.float64)
-    _image, c = column_of(whole[2])
-    plain, product = column_totals(shared, partials, 0, c, parts_in(whole[1], size), whole[2])
-    if cuda.threadIdx.y == 0 and c < whole[2]:
+    _image, c = column_of(columns)
+    plain, product = column_totals(shared, partials, 0, c, parts, columns)
+    if cuda.threadIdx.y == 0 and c < columns:
         dscale[c], dbias[c] = product, plain
 
 
 def norm_lines_parameters(dy, x, mean, inverse, dscale, dbias, partials, dims, block):
     """dscale = sum of dy * (x - mean) * inverse, dbias = sum of dy, over all that each element of scale belongs to.
 
-    partials: scratch in float64, 2 * channels for each part, where channels = groups * width / repeat. A part is
-    `block` times `groups` lines where repeat is 1, and `groups` lines otherwise.
+    partials: scratch in float64, 2 * channels for each part, where channels = groups * width / repeat. A part is a
+    stripe of rows of `groups` lines, about `block` of them, where repeat is 1, and one such row otherwise.
     """
     lines, width, groups, repeat = dims
-    channels, parts = groups * (width // repeat), lines // groups
-    whole, size = (1, parts, channels), block if repeat == 1 else 1
+    channels, rows = groups * (width // repeat), lines // groups
+    whole, parts = (1, rows, channels), -(-rows // block) if repeat == 1 else rows
     if repeat == 1:
         threads = column_threads(channels)
-        blocks = blocks_of(whole, size, threads)
-        launch(_column_sums, blocks, threads, dy, x, mean, inverse, partials, whole, size, groups, width)
+        blocks = blocks_of(whole, parts, threads)
+        launch(_column_sums, blocks, threads, dy, x, mean, inverse, partials, whole, parts, groups, width)
     else:
-        threads, runs = threads_for(1, repeat), parts * channels
+        threads, runs = threads_for(1, repeat), rows * channels
         blocks = -(-runs // threads[2])
         launch(_run_sums, blocks, threads, dy, x, mean, inverse, partials, channels, runs, width, repeat)
     blocks, threads = merge_shape(whole)
-    launch(_merge, blocks, threads, partials, dscale, dbias, whole, size)
+    launch(_merge, blocks, threads, partials, dscale, dbias, channels, parts)
