@@ -134,7 +134,9 @@ class Gather:
         arrays += (self.tap_table(b),)
         if b.backend == "cuda":
             room, none = parts_scratch(b, pixels, self.pitch, len(self.taps), packing), b.empty()
-            b.call("conv_gather", *arrays, none, none, room, none, *self.grids(packing), (), *bounds(node, b.dtype))
+            arrays += (none, none, room, none)
+            schedule = (int(self.stays_inside()),)
+            b.call("conv_gather", *arrays, *self.grids(packing), schedule, *bounds(node, b.dtype))
             return
         block = min(BLOCK, -(-pixels // ROWS) * ROWS)
         at_once, taps = min(packing.run, CHANNEL_BLOCK), len(self.taps)

@@ -84,6 +84,7 @@ def run(layer: Layer, x: np.ndarray, w: np.ndarray, bias: np.ndarray, residual: 
         (1, height, width, channels, 0, 0, 0, 1, 1, 1),
         (group, packing.channels, packing.taps),
         panels_of(packing.channels, np.empty(0, np.float32)),
+        not any(layer.attrs.get("pads", ())),
         layer.exact,
         *bounds,
     )

@@ -14,13 +14,13 @@ from nbcnn.kernels.cuda.panels import panels_of
 __all__ = ["conv_gather", "conv_gather_fp32"]
 
 
-def _convolve(exact, x, w, bias, residual, y, taps, spill, grid, source, target, weights, low, high):
+def _convolve(exact, x, w, bias, residual, y, taps, spill, grid, source, target, weights, schedule, low, high):
     panels = panels_of(weights[1], w)
     if SIMULATED or np.dtype(y.dtype) != np.float32:
         plain_conv.convolve(x, w, bias, residual, y, taps, grid, source, target, weights, panels, low, high)
     else:
         tensor_conv.convolve(
-            x, w, bias, residual, y, taps, spill, grid, source, target, weights, panels, exact, low, high
+            x, w, bias, residual, y, taps, spill, grid, source, target, weights, panels, schedule[0], exact, low, high
         )
 
 
@@ -30,14 +30,14 @@ def conv_gather(
     """y[pixel, :] = clamp(bias + residual[pixel, :] + sum over taps of x[pixel moved by the tap, :] @ w[tap], low,
     high); float32 is multiplied on tensor cores, as TF32.
 
-    spill: room for the sums of parts of the depth, if they are to be computed apart (see tiling.py). What the CPU's
-    kernel takes besides, zeros, scratch, packed and schedule, is not used.
+    spill: room for the sums of parts of the depth, if they are to be computed apart (see tiling.py). schedule: (1 if no
+    tap ever falls off the picture). What the CPU's kernel takes besides, zeros, scratch and packed, is not used.
     """
-    _convolve(False, x, w, bias, residual, y, taps, spill, grid, source, target, weights, low, high)
+    _convolve(False, x, w, bias, residual, y, taps, spill, grid, source, target, weights, schedule, low, high)
 
 
 def conv_gather_fp32(
     x, w, bias, residual, y, taps, zeros, scratch, spill, packed, grid, source, target, weights, schedule, low, high
 ):
     """conv_gather in full precision."""
-    _convolve(True, x, w, bias, residual, y, taps, spill, grid, source, target, weights, low, high)
+    _convolve(True, x, w, bias, residual, y, taps, spill, grid, source, target, weights, schedule, low, high)

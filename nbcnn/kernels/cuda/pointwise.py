@@ -15,7 +15,7 @@ def _as_gather(gather, x, w, bias, residual, y, scratch, dims, low, high):
     rows, depth, channels = dims
     grid, source = (1, 1, 1, rows), (1, 1, rows, depth, depth, 1, 1, 1)
     target, weights = (1, 1, rows, channels, 0, 0, 0, 1, 1, 1), (1, channels, 1)
-    gather(x, w, bias, residual, y, ONE_TAP, None, None, scratch, None, grid, source, target, weights, None, low, high)
+    gather(x, w, bias, residual, y, ONE_TAP, None, None, scratch, None, grid, source, target, weights, (1,), low, high)
 
 
 def conv_pointwise(x, w, bias, residual, y, scratch, dims, schedule, low, high):

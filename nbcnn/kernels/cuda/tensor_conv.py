@@ -175,11 +175,21 @@ def _fetch_wide(state, buffer, at, args):
 
 @inlined
 def _copy_element(_, i, args):
-    x, buffer, at, places, spots, move, source, c, inside = args
+    """One channel of one pixel, which may fall off the picture."""
+    x, buffer, at, places, spots, move, source, c, there = args
     row = (cuda.threadIdx.x >> 4) + 8 * i
     start = tap_start((places[row], spots[3 * row], spots[3 * row + 1], spots[3 * row + 2]), move, source)
-    inside &= start >= 0
+    inside = there & (start >= 0)
     copy_1(buffer, at + 8 * DEPTH * i, x, start + c if inside else 0, inside)
+
+
+@inlined
+def _copy_inner_element(_, i, args):
+    """One channel of one pixel, which does not."""
+    x, buffer, at, places, spots, ahead, there = args
+    row = (cuda.threadIdx.x >> 4) + 8 * i
+    inside = there & (spots[3 * row] >= 0)
+    copy_1(buffer, at + 8 * DEPTH * i, x, places[row] + ahead if inside else 0, inside)
 
 
 @inlined
@@ -197,15 +207,19 @@ def _copy_flat_pair(_, i, args):
 @inlined
 def _fetch_flat(state, buffer, at, args):
     """As _fetch_wide; state: how far into the depth a step begins."""
-    x, w, taps, places, spots, source, pair, width, hop, channels, rows, columns = args
-    run = source[4]
+    x, w, taps, places, spots, source, pair, width, hop, channels, never_off, rows, columns = args
+    in_h, in_w, pitch, run = source[1], source[2], source[3], source[4]
     depth = run * (len(taps) // 4)
     k = state + (cuda.threadIdx.x & 15)
-    inside = k < depth
-    tap = divide(k, run) if inside and len(taps) > 4 else 0
-    move = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
-    element_args = x, buffer, at + cuda.threadIdx.x, places, spots, move, source, k - tap * run, inside
-    each(_copy_element, rows + rows + rows + rows, element_args)
+    there = k < depth
+    tap = divide(k, run) if there and len(taps) > 4 else 0
+    move, c = (taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]), k - tap * run
+    elements, to = rows + rows + rows + rows, at + cuda.threadIdx.x
+    if never_off:
+        ahead = ((move[0] * in_h + move[1]) * in_w + move[2]) * pitch + c
+        each(_copy_inner_element, elements, (x, buffer, to, places, spots, ahead, there))
+    else:
+        each(_copy_element, elements, (x, buffer, to, places, spots, move, source, c, there))
     weight_args = (
         w, buffer, at + 32 * len(rows) * DEPTH, taps, depth, state, pair, run, width, hop, channels, columns,
     )  # fmt: skip
@@ -378,7 +392,7 @@ def _convolve_flat(multiply, buffer, places, spots, x, w, bias, residual, y, tap
     first = part * cut[1]
     steps = min(cut[1], (len(taps) // 4 * run + DEPTH - 1) // DEPTH - first)
     sums = _begin(bias, weights, block, cut, rows, columns)
-    args = x, w, taps, places, spots, source, pair, panels[0], hop, channels, rows, columns
+    args = x, w, taps, places, spots, source, pair, panels[0], hop, channels, cut[5], rows, columns
     sums = _walk(_fetch_flat, multiply, sums, first * DEPTH, steps, buffer, rows, columns, ahead, args)
     _end(sums, residual, y, grid, target, weights, block, cut, rows, columns, low, high)
 
@@ -431,10 +445,10 @@ def _on_16_bytes(x):
     return TARGET != "gpu" or x.__cuda_array_interface__["data"][0] % 16 == 0
 
 
-def convolve(x, w, bias, residual, y, taps, scratch, grid, source, target, weights, panels, exact, low, high):
+def convolve(x, w, bias, residual, y, taps, scratch, grid, source, target, weights, panels, inside, exact, low, high):
     """What conv.conv_gather computes, with the width of the panels and their number in a group. taps: an array, or
     (0, 0, 0, 0) for one tap that takes pixels as they lie. scratch: room for parts, as much as tiling.scratch_size
-    says. exact: in full precision.
+    says. inside: whether no tap ever falls off the picture. exact: in full precision.
     """
     pixels, (group_count, channels, _taps) = grid[0] * grid[1] * grid[2] * grid[3], weights
     run, pitch, total = source[4], source[3], group_count * channels
@@ -449,7 +463,8 @@ def convolve(x, w, bias, residual, y, taps, scratch, grid, source, target, weigh
     blocks = tiling.tiles(rows, columns, pixels, channels) * group_count * parts
     shape = (0,) * rows, (0,) * columns, (0,) * (tiling.stages(rows, columns, flat) - 2)
     in_line = target[:3] == grid[1:] and target[4:] == (0, 0, 0, 1, 1, 1)
-    cut = parts, -(-steps // parts), pixels * total, int(isinstance(taps, tuple)), int(in_line or parts > 1)
+    one_tap = isinstance(taps, tuple)
+    cut = parts, -(-steps // parts), pixels * total, int(one_tap), int(in_line or parts > 1), int(one_tap or inside)
     if parts == 1:
         geometry = grid, source, target, weights, panels
         launch(code, blocks, THREADS, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
