@@ -44,7 +44,7 @@ def test_align(name: str, mode: str) -> None:
 @pytest.mark.parametrize("mode", ["avg", "max"])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_align_gradient_in_float64(name: str, mode: str) -> None:
-    x, rois, images = arrays(3, np.float64)
+    x, rois, images = arrays(5, np.float64)
     attrs = SETTINGS[name] | {"mode": mode}
     node = helper.make_node("RoiAlign", ["x", "r", "i"], ["y"], **attrs)
     reference = ReferenceEvaluator(node)

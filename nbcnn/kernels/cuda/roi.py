@@ -1,7 +1,7 @@
 """Regions of interest: a grid of `out` (regions, h, w) bins from each, of activations that lie channels last.
 
 x has `size` (images, h, w, channels). A region is a row of corners x1, y1, x2, y2 in `rois`, times `scale`. Regions of
-images that there are not give NaN. Each thread takes a bin, or a pixel, for one channel.
+images that there are not give NaN. Each thread takes a bin, or a pixel, for one channel or four (channels.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from nbcnn.kernels.cuda._cuda import cuda, device, kernel, spread
-from nbcnn.kernels.cuda.channels import larger
+from nbcnn.kernels.cuda.channels import columns, lanes_of, larger
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.memory import get
 from nbcnn.kernels.opcodes import MAXIMUM
@@ -126,14 +126,14 @@ def _weight(pixel, start, bin_size, count, size):
 
 
 @kernel
-def _mean_grad(rois, images, dy, dx, count, scale, half, ratio, size, out):
+def _mean_grad(rois, images, dy, dx, count, lanes, scale, half, ratio, size, out):
     i = cuda.grid(1)
     while i < count:
         _, in_h, in_w, channels = size
-        pixel = divide(i, channels)
-        line, channel = divide(pixel, in_w), i - pixel * channels
+        pixel, lane, kind = divide(i, lanes), remainder(i, lanes), dx.dtype.type
+        line, (p, q, r, s) = divide(pixel, in_w), columns(lane, lanes, channels)
         image, h, w = divide(line, in_h), remainder(line, in_h), remainder(pixel, in_w)
-        total, kind = dx[i], dx.dtype.type
+        a = b = c = d = kind(0)
         for region in range(out[0]):
             if get(images, region) != image:
                 continue
@@ -147,9 +147,19 @@ def _mean_grad(rois, images, dy, dx, count, scale, half, ratio, size, out):
                 for pw in range(out[2]):
                     weight_w = _weight(w, left + pw * bin_w, bin_w, count_w, in_w)
                     if weight_w != 0:
-                        place = ((region * out[1] + ph) * out[2] + pw) * channels + channel
-                        total += kind(weight_h * weight_w / (count_h * count_w)) * get(dy, place)
-        dx[i] = total
+                        weight = kind(weight_h * weight_w / (count_h * count_w))
+                        at = ((region * out[1] + ph) * out[2] + pw) * channels
+                        a, b = a + weight * get(dy, at + p), b + weight * get(dy, at + q)
+                        c, d = c + weight * get(dy, at + r), d + weight * get(dy, at + s)
+        # What is added to must be added to once: columns past the last one are left out.
+        place = pixel * channels
+        dx[place + p] += a
+        if lane + lanes < channels:
+            dx[place + q] += b
+        if lane + 2 * lanes < channels:
+            dx[place + r] += c
+        if lane + 3 * lanes < channels:
+            dx[place + s] += d
         i += cuda.gridsize(1)
 
 
@@ -217,11 +227,13 @@ def roi_align_grad(mode, x, rois, images, dy, dx, scale, half, ratio, size, out)
     Every pixel gathers from the bins that it is part of, region after region.
     """
     count = size[0] * size[1] * size[2] * size[3]
-    how = (count, scale, half, ratio, size, out)
+    how = (scale, half, ratio, size, out)
     if mode == MAXIMUM:
-        spread(_maximum_grad, count, x, rois, images, dy, dx, *how)
+        spread(_maximum_grad, count, x, rois, images, dy, dx, count, *how)
     else:
-        spread(_mean_grad, count, rois, images, dy, dx, *how)
+        lanes = lanes_of(size[3])
+        threads = size[0] * size[1] * size[2] * lanes
+        spread(_mean_grad, threads, rois, images, dy, dx, threads, lanes, *how)
 
 
 # --- MaxRoiPool -------------------------------------------------------------------------------------------------------
