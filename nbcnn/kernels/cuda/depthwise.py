@@ -27,6 +27,8 @@ WARP = 32
 """Threads side by side in channels, at the most."""
 TABLE = 64
 """Taps whose moves lie in shared memory at a time; a dense filter has no more."""
+REGISTERS = 128
+"""Of a thread that sums weights: two blocks fit a multiprocessor then."""
 DENSE = ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1))
 """Taps of a row, and pixels of x between neighbouring pixels of y, for which there is code."""
 
@@ -207,7 +209,7 @@ def _weight_grad(rows: int, width: int, step: int, channels: int) -> Kernel:
             cuda.syncthreads()
 
     weight_grad.__name__ = weight_grad.__qualname__ = f"weight_grad_{rows}_{width}_{step}_{channels}"
-    return kernel(weight_grad)
+    return kernel(weight_grad, registers=REGISTERS)
 
 
 def depthwise_weight_grad(x, dy, dw, taps, partials, source, outer, channels, row):
