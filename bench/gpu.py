@@ -103,9 +103,10 @@ def apart(args: argparse.Namespace, name: str, seconds: float, path: Path) -> Re
         if code:
             problem = f"its process ended with code {code}"
     except subprocess.TimeoutExpired:
+        problem = f"its process was stopped {GRACE} s after its time was up"
+    finally:
         process.kill()
         process.wait()
-        problem = f"its process was stopped {GRACE} s after its time was up"
     found: Report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
     if problem:
         found["rows"].append({"name": name, "error": problem})

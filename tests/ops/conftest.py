@@ -11,7 +11,11 @@ from nbcnn.errors import UnsupportedError
 
 ON_A_PROCESSOR = {
     "test_batch_lanes.py": "pictures in lanes are a form of the processor's",
+    "test_batch_norm.py::test_bounds_of_clip": "builds a plan of the processor",
+    "test_batch_norm.py::test_run_leaves_the_statistics_alone": "builds a plan of the processor",
+    "test_batch_norm.py::test_trainer_moves_running_statistics": "builds a plan of the processor",
     "test_batch_toom.py": "pictures in lanes are a form of the processor's",
+    "test_inverted_residual.py": "a block as one kernel is a form of the processor's",
     "test_planes.py": "convolutions of planes are a form of the processor's",
     "test_winograd.py": "Winograd's algorithms are the processor's",
 }
