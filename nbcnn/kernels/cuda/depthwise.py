@@ -54,7 +54,10 @@ def _enter(where, moves, taps, start, slot, box, width):
     d, h, w = divide(line, size_h), remainder(line, size_h), remainder(pixel, size_w)
     row = slot if width == 1 else d * height + h
     where[slot if width == 1 else row * width + w] = taps[2 * (start + slot) + 1]
-    moves[row, 0], moves[row, 1], moves[row, 2] = at_d + d, at_h + h, at_w + (w if width == 1 else 0)
+    if width == 1:
+        moves[row, 0], moves[row, 1], moves[row, 2] = at_d + d, at_h + h, at_w + w
+    elif w == 0:
+        moves[row, 0], moves[row, 1], moves[row, 2] = at_d + d, at_h + h, at_w
 
 
 @device
