@@ -7,7 +7,7 @@ for each tile; on a GPU this is where TF32 is computed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 import reference
 
 from nbcnn.kernels.cuda import runtime, tensor_conv, tiling
-from nbcnn.kernels.cuda._cuda import SIMULATED
+from nbcnn.kernels.cuda._cuda import SIMULATED, TARGET
 from nbcnn.kernels.cuda.panels import panels_of
 from nbcnn.ops.gather import window_taps
 from nbcnn.ops.packing import dense
@@ -23,12 +23,14 @@ from nbcnn.ops.packing import dense
 
 @dataclass
 class Layer:
-    """A convolution: sizes as ONNX has them, and how it is to be computed: tile and parts of the depth."""
+    """A convolution: sizes as ONNX has them, and how it is to be computed: tile and parts of the depth, or None for
+    what the kernel chooses.
+    """
 
     shape: tuple[int, ...]
     weights: tuple[int, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
-    tile: tuple[int, int, int] = (2, 1, 1)
+    tile: tuple[int, int, int] | None = (2, 1, 1)
     residual: bool = False
     exact: bool = False
     one_tap: bool = False
@@ -52,6 +54,17 @@ LAYERS = {
     "exact, few channels": Layer((1, 3, 7, 7), (20, 3, 3, 3), {"strides": [2, 2]}, exact=True),
 }
 
+LARGE = {
+    "3x3": Layer((8, 64, 28, 28), (160, 64, 3, 3), {"pads": [1, 1, 1, 1]}, None, residual=True),
+    "3x3, strided": Layer((4, 128, 29, 30), (256, 128, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}, None),
+    "1x1": Layer((5000, 256, 1, 1), (512, 256, 1, 1), {}, None, residual=True, one_tap=True),
+    "few pixels, much depth": Layer((1, 512, 7, 7), (512, 512, 3, 3), {"pads": [1, 1, 1, 1]}, None, residual=True),
+    "few rows": Layer((32, 2048, 1, 1), (1000, 2048, 1, 1), {}, None, one_tap=True),
+    "first layer": Layer((2, 3, 112, 112), (64, 3, 7, 7), {"strides": [2, 2], "pads": [3, 3, 3, 3]}, None),
+    "groups": Layer((2, 128, 28, 28), (128, 4, 3, 3), {"group": 32, "pads": [1, 1, 1, 1]}, None),
+}
+"""Networks' own sizes, which take a GPU."""
+
 
 @pytest.fixture
 def choose(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
@@ -68,6 +81,11 @@ def run(layer: Layer, x: np.ndarray, w: np.ndarray, bias: np.ndarray, residual: 
     taps = [(0, *move, number) for move, number in window_taps(w.shape[2:], dilations, begins)]
     images, channels, height, width = residual.shape
     pixels = images * height * width
+    room = (
+        layer.tile[2] * pixels * channels
+        if layer.tile
+        else tiling.scratch_size(pixels, packing.channels, group, packing.run, x.shape[1], packing.taps)
+    )
     y = runtime.upload(np.full(residual.size, np.nan, np.float32))
     tensor_conv.convolve(
         runtime.upload(np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(-1)),
@@ -78,7 +96,7 @@ def run(layer: Layer, x: np.ndarray, w: np.ndarray, bias: np.ndarray, residual: 
         ),
         y,
         taps[0] if layer.one_tap else runtime.upload(np.array(taps, np.int64).reshape(-1)),
-        runtime.upload(np.full(layer.tile[2] * pixels * channels, np.nan, np.float32)),
+        runtime.upload(np.full(room, np.nan, np.float32)),
         (images, 1, height, width),
         (1, *x.shape[2:], x.shape[1], packing.run, 1, *strides),
         (1, height, width, channels, 0, 0, 0, 1, 1, 1),
@@ -91,20 +109,30 @@ def run(layer: Layer, x: np.ndarray, w: np.ndarray, bias: np.ndarray, residual: 
     return np.moveaxis(runtime.download(y).reshape(images, height, width, channels), -1, 1)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_convolution(name: str, choose: Any) -> None:
-    layer = LAYERS[name]
-    choose(layer.tile)
+def check(layer: Layer) -> None:
     rng = np.random.default_rng(0)
     x, w, bias = (rng.standard_normal(s).astype(np.float32) for s in (layer.shape, layer.weights, layer.weights[0]))
     y = reference.conv(x, w, bias, **layer.attrs)
     residual = rng.standard_normal(y.shape).astype(np.float32)
     bounds = np.float32(-2), np.float32(3)
     got = run(layer, x, w, bias, residual, bounds)
-    rounding = 1e-6 if layer.exact else 1e-3
+    rounding = 1e-5 if layer.exact else 1e-3
     np.testing.assert_allclose(
         got, np.clip(y + layer.residual * residual, *bounds), rtol=0, atol=rounding * np.abs(y).max()
     )
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_convolution(name: str, choose: Any) -> None:
+    choose(LAYERS[name].tile)
+    check(LAYERS[name])
+
+
+@pytest.mark.skipif(TARGET != "gpu", reason="large layers take a GPU")
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("name", LARGE)
+def test_large_convolution(name: str, exact: bool) -> None:
+    check(replace(LARGE[name], exact=exact))
 
 
 def test_nan_stays_nan(choose: Any) -> None:
