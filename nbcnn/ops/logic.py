@@ -17,6 +17,7 @@ from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.broadcast import aligned_strides, loops
 from nbcnn.ops.element_types import need_numbers
 from nbcnn.ops.legacy import align_operands
+from nbcnn.ops.strided import has_kernel
 
 BOOL = np.dtype(bool)
 
@@ -80,7 +81,9 @@ class Logic(Op):
         if node.op in SWAPPED:
             values.reverse()
         walked = loops(y, *(aligned_strides(x, len(y.dims)) for x in values))
-        if any(x.dtype != b.dtype for x in values) or walked is None:
+        kinds = {x.dtype for x in values if x.dtype is not None}
+        numbers = b.backend == "cuda" and node.op in CODES and all(has_kernel(kind, "cuda") for kind in kinds)
+        if walked is None or (kinds != {b.dtype} and not numbers):
             super().bind(node, b)
             return
         shape, strides = walked

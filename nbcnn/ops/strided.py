@@ -67,16 +67,16 @@ def copy(
         return
     source, target = b.buffer(x.name), b.buffer(y.name)
     x_start, y_start = x_start + x_more, y_start + y_more
-    if len(found) > RANK or not (has_kernel(x.dtype) and has_kernel(y.dtype)):
+    if len(found) > RANK or not (has_kernel(x.dtype, b.backend) and has_kernel(y.dtype, b.backend)):
         b.call(_in_numpy(found, x_start, y_start), source, target)
         return
     shape, x_strides, y_strides = zip(*[(1, 0, 0)] * (RANK - len(found)), *found, strict=True)
     b.call("copy_strided", source, target, shape, x_start, x_strides, y_start, y_strides)
 
 
-def has_kernel(dtype: np.dtype) -> bool:
-    """Floats, and what quantized networks consist of."""
-    return dtype.kind == "f" or dtype in (np.int8, np.uint8)
+def has_kernel(dtype: np.dtype, backend: str = "cpu") -> bool:
+    """Floats, and what quantized networks consist of; every number on a GPU, from which NumPy is far."""
+    return dtype.kind in ("biuf" if backend == "cuda" else "f") or dtype in (np.int8, np.uint8)
 
 
 def _in_numpy(axes: Sequence[Axis], x_start: int, y_start: int) -> Callable[..., None]:
@@ -96,7 +96,7 @@ def _in_numpy(axes: Sequence[Axis], x_start: int, y_start: int) -> Callable[...,
 def fill(b: Binder, y: Value, value: float) -> None:
     """Emit the filling of the whole of y."""
     assert y.dtype is not None
-    if y.size and has_kernel(y.dtype):
+    if y.size and has_kernel(y.dtype, b.backend):
         b.call("fill", b.buffer(y.name), y.dtype.type(value))
     elif y.size:
         b.call(lambda array: array.fill(value), b.buffer(y.name))

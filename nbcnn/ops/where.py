@@ -12,6 +12,7 @@ from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.broadcast import aligned_strides, loops
+from nbcnn.ops.strided import has_kernel
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -59,7 +60,9 @@ class _Choice(Op):
         values = [b.value(name) for name in node.inputs]
         steps = [aligned_strides(x, len(y.dims)) for x in values]
         walked = loops(y, *steps)
-        if y.dtype != b.dtype or walked is None:
+        assert y.dtype is not None
+        numbers = b.backend == "cuda" and has_kernel(y.dtype, "cuda")
+        if walked is None or (y.dtype != b.dtype and not numbers):
             super().bind(node, b)
             return
         shape, strides = walked

@@ -61,3 +61,11 @@ def test_expand(shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
     (y,) = Case("Expand", [x, np.array([2, 3, 4, 5])], weights=(1,), device="cuda").run()
     np.testing.assert_array_equal(y, np.broadcast_to(x, (2, 3, 4, 5)))
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int32, np.int64])
+def test_numbers_of_any_type(dtype: type) -> None:
+    x = np.random.default_rng(4).integers(0, 2, (3, 9, 10)).astype(dtype)
+    (y,) = Case("Transpose", [x], {"perm": (0, 2, 1)}, device="cuda").run()
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, x.transpose(0, 2, 1))

@@ -34,3 +34,11 @@ def test_nan_and_infinity(op: str) -> None:
     a, b = np.repeat(values, 6), np.tile(values, 6)
     (y,) = Case(op, [a, b], device="cuda").run()
     np.testing.assert_array_equal(y, OPS[op](a, b))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+@pytest.mark.parametrize("op", OPS)
+def test_integers(op: str, dtype: Any) -> None:
+    a, b = RNG.integers(0, 3, (2, 3, 7)).astype(dtype)
+    (y,) = Case(op, [a, b], device="cuda").run()
+    np.testing.assert_array_equal(y, OPS[op](a, b))

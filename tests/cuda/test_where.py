@@ -33,3 +33,12 @@ def test_gradients(dtype: Any) -> None:
     _, (da, db) = Case("Where", [c, a, b], dtype=dtype, device="cuda").run_training([dy], wanted=(1, 2))
     np.testing.assert_array_equal(da, np.where(c, dy, 0))
     np.testing.assert_array_equal(db, np.where(c, 0, dy))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.bool_])
+def test_numbers_of_any_type(dtype: Any) -> None:
+    c = RNG.integers(0, 2, (3, 1)).astype(bool)
+    a, b = RNG.integers(0, 2, (2, 3, 7)).astype(dtype)
+    (y,) = Case("Where", [c, a, b], device="cuda").run()
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, np.where(c, a, b))

@@ -60,7 +60,6 @@ __all__ = ["elementwise", "elementwise_grad"]
 
 SHARED = 48 * 1024
 """Bytes of shared memory that any block may have."""
-WARP = 32
 GELU_SLOPE, GELU_BEND = math.sqrt(8 / math.pi), 0.044715 * math.sqrt(8 / math.pi)
 ERF_SLOPE = 2 / math.sqrt(math.pi)
 
@@ -255,7 +254,7 @@ def elementwise(program, constants, x, z, y, tiles):
     """
     each = -(-tiles.size // TILE) * WIDTH * x.dtype.itemsize
     threads = BLOCK
-    while each * threads > SHARED and threads > WARP:
+    while each * threads > SHARED and threads > 1:
         threads //= 2
     blocks = min(-(-x.size // (WIDTH * threads)), WAVES)
     launch(_elementwise, blocks, threads, program, constants, x, z, y, shared=each * threads)
