@@ -50,3 +50,12 @@ def test_training(shape: tuple[int, ...], dtype: Any) -> None:
     expected = reference.batch_normalization_training_backward(dy, *inputs[:2], epsilon=EPSILON)
     for got, want in zip(grads, expected, strict=True):
         close(got, want, dtype)
+
+
+def test_channels_far_from_zero() -> None:
+    """What a difference of sums of squares would leave nothing of in float32."""
+    x, scale, *others = arguments((1, 2, 17, 20), np.float32)
+    x += np.float32(3000)
+    (y,) = case([x, scale, *others], np.float32).run_training([np.ones_like(x)])[0]
+    expected = reference.batch_normalization_training(x, scale, *others, epsilon=EPSILON)[0]
+    np.testing.assert_allclose(y, expected, rtol=0, atol=3e-4)

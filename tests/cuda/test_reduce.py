@@ -88,3 +88,15 @@ def test_nan_stays(op: str) -> None:
     x[0, 33] = np.nan
     (y,) = Case(op, [x], {"axes": [1], "keepdims": 0}, opset=11, device="cuda").run()
     np.testing.assert_array_equal(y, [np.nan, 0])
+
+
+def test_blocks_are_those_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Powers of two that make up a block, of which CUDA allows 64 along z."""
+    from nbcnn.kernels.cuda import block
+
+    monkeypatch.setattr(block, "BLOCK", 256)
+    monkeypatch.setattr(block, "WIDEST", 32)
+    for columns in (1, 2, 3, 5, 33, 1000):
+        for count in (1, 2, 4, 5, 100, 100000):
+            x, y, z = block.threads_for(columns, count)
+            assert x * y * z == 256 and x <= 32 and z <= 64 and not x & (x - 1) and not y & (y - 1)

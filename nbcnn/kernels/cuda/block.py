@@ -20,6 +20,8 @@ __all__ = ["combine", "larger", "reduce_block", "reduce_lanes", "sum_block", "su
 
 WARP = 1 if SIMULATED else 32
 """Neighbours that hand each other values without shared memory."""
+LINES = 64
+"""The most threads that a block may have along z."""
 WIDEST = 8 if SIMULATED else COLUMNS
 
 
@@ -28,7 +30,7 @@ def threads_for(columns: int, count: int, share: int = 4) -> tuple[int, int, int
     takes about `share`.
     """
     x = min(power_of_two(columns), WIDEST)
-    y = min(power_of_two(-(-count // share)), BLOCK // x)
+    y = max(min(power_of_two(-(-count // share)), BLOCK // x), BLOCK // (x * LINES))
     return x, y, BLOCK // (x * y)
 
 
