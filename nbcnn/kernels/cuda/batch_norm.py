@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from math import prod, sqrt
 
+import numpy as np
+
 from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, spread, types
 from nbcnn.kernels.cuda.block import sum_lanes
 from nbcnn.kernels.cuda.columns import (
@@ -112,20 +114,20 @@ def _part_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, dims, 
             f = _behind_clamp(f, y, at1, q, gain, shift, low, high)
             g = _behind_clamp(g, y, at2, r, gain, shift, low, high)
             h = _behind_clamp(h, y, at3, s, gain, shift, low, high)
-            plain += float((e + f) + (g + h))
-            product += float((e * p + f * q) + (g * r + h * s))
+            plain += np.float64((e + f) + (g + h))
+            product += np.float64((e * p + f * q) + (g * r + h * s))
             at += two + two
         for _ in range(count & 3):
             p = x[at] - center
             e = _behind_clamp(dy[at], y, at, p, gain, shift, low, high)
-            plain += float(e)
-            product += float(e * p)
+            plain += np.float64(e)
+            product += np.float64(e * p)
             at += step
     plain, product = sum_lanes(shared, plain), sum_lanes(shared, product)
     if cuda.threadIdx.y == 0 and c < columns:
         if parts == 1:
             dbias[c] = plain
-            dscale[c] = product / sqrt(float(var[c]) + float(epsilon))
+            dscale[c] = product / sqrt(np.float64(var[c]) + np.float64(epsilon))
         else:
             partials[part * 2 * columns + c] = plain
             partials[(part * 2 + 1) * columns + c] = product
@@ -138,7 +140,7 @@ def _merge_sums(partials, var, dscale, dbias, dims, parts, epsilon):
     plain, product = column_totals(shared, partials, 0, c, parts, dims[2])
     if cuda.threadIdx.y == 0 and c < dims[2]:
         dbias[c] = plain
-        dscale[c] = product / sqrt(float(var[c]) + float(epsilon))
+        dscale[c] = product / sqrt(np.float64(var[c]) + np.float64(epsilon))
 
 
 def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, work, dims, epsilon, low, high):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import nan
 
+import numpy as np
+
 from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, spread, types
 from nbcnn.kernels.cuda.block import sum_block
 from nbcnn.kernels.cuda.index import divide, remainder
@@ -22,7 +24,7 @@ def _weight(label, weights, ignored):
         return 0.0
     if label < 0 or label >= ignored[2]:
         return nan
-    return float(weights[label]) if weights.size > 0 else 1.0
+    return np.float64(weights[label]) if weights.size > 0 else 1.0
 
 
 @device
@@ -40,7 +42,7 @@ def _blocks(each, x, labels, weights, loss, partial, shape, ignored, positions):
         w = _weight(label, weights, ignored)
         v = w  # 0 or NaN, unless there is an x to look at
         if 0 <= label < ignored[2] and w != 0:
-            v = -w * float(x[_place(position, label, shape)])
+            v = -w * np.float64(x[_place(position, label, shape)])
         if each:
             loss[position] = v
         value += v
@@ -87,8 +89,8 @@ def _grad(reduction, dy, labels, weights, total, dx, shape, ignored, positions):
         label = labels[position]
         w = _weight(label, weights, ignored)
         if 0 <= label < ignored[2] and w != 0:
-            grad = float(dy[position if reduction == EACH else 0])
-            dx[_place(position, label, shape)] = -w * grad / (float(total[0]) if reduction == MEAN else 1.0)
+            grad = np.float64(dy[position if reduction == EACH else 0])
+            dx[_place(position, label, shape)] = -w * grad / (np.float64(total[0]) if reduction == MEAN else 1.0)
 
 
 def log_likelihood_grad(reduction, dy, labels, weights, total, dx, shape, ignored):

@@ -58,7 +58,7 @@ def _softmax_cross_entropy(x, labels, soft, dx, partial, shape, block, positions
         label = labels[position] if soft.size == 0 and channels > 0 else 0
         top = -inf
         for c in range(lane, channels, lanes):
-            v = float(x[start + c * inner])
+            v = np.float64(x[start + c * inner])
             top = v if v > top or isnan(v) else top
         largest = x.dtype.type(reduce_lanes(shared, MAX, top))
         total, mass = 0.0, 0.0
@@ -66,13 +66,13 @@ def _softmax_cross_entropy(x, labels, soft, dx, partial, shape, block, positions
             at = start + c * inner
             distance = x[at] - largest
             if soft.size > 0:
-                mass += float(soft[at])
-                value -= float(soft[at]) * float(distance)
+                mass += np.float64(soft[at])
+                value -= np.float64(soft[at]) * np.float64(distance)
             elif c == label:
-                value -= float(distance)
+                value -= np.float64(distance)
             e = exp(distance)
             dx[at] = e
-            total += float(e)
+            total += np.float64(e)
         total, mass = sum_lanes(shared, total), 1.0 if soft.size == 0 else sum_lanes(shared, mass)
         wrong = label < 0 or label >= shape[1]
         if lane == 0 and channels > 0:
@@ -80,8 +80,8 @@ def _softmax_cross_entropy(x, labels, soft, dx, partial, shape, block, positions
         factor = mass * scale / total if channels > 0 else 0.0
         for c in range(lane, channels, lanes):
             at = start + c * inner
-            target = float(soft[at]) if soft.size > 0 else (1.0 if c == label else 0.0)
-            dx[at] = nan if wrong else float(dx[at]) * factor - target * scale
+            target = np.float64(soft[at]) if soft.size > 0 else (1.0 if c == label else 0.0)
+            dx[at] = nan if wrong else np.float64(dx[at]) * factor - target * scale
     value = sum_block(shared, value)
     if cuda.threadIdx.x + lane + cuda.threadIdx.z == 0:
         partial[cuda.blockIdx.x] = value
@@ -99,11 +99,11 @@ def _hinge(x, labels, dx, partial, shape, block, positions, scale):
         wrong = label < 0 or label >= shape[1]
         owns = channels > 0 and not wrong and remainder(label, lanes) == lane
         # Handed on by the thread that overwrites it: dx may be x.
-        right = sum_lanes(shared, float(x[start + label * inner]) if owns else 0.0)
+        right = sum_lanes(shared, np.float64(x[start + label * inner]) if owns else 0.0)
         violated = 0.0
         for c in range(lane, channels, lanes):
             at = start + c * inner
-            margin = 1 + float(x[at]) - right
+            margin = 1 + np.float64(x[at]) - right
             violates = c != label and not margin <= 0
             if violates:
                 value += margin
@@ -168,7 +168,7 @@ def _element_loss(kind, x, t, dx, partial, size, block, scale):
     shared = cuda.shared.array(BLOCK, types.float64)
     begin, value = cuda.blockIdx.x * block, 0.0
     for i in range(begin + cuda.threadIdx.x, min(begin + block, size), BLOCK):
-        loss, slope = _element(kind, float(x[i]), float(t[i]))
+        loss, slope = _element(kind, np.float64(x[i]), np.float64(t[i]))
         value += loss
         dx[i] = slope * scale
     value = sum_block(shared, value)
@@ -183,11 +183,11 @@ def _dice(p, t, dp, partial, size, block, scale):
     begin, both, either = cuda.blockIdx.x * block, 0.0, 0.0
     end = min(begin + block, size)
     for i in range(begin + cuda.threadIdx.x, end, BLOCK):
-        both += 2 * float(p[i]) * float(t[i])
-        either += float(p[i]) + float(t[i])
+        both += 2 * np.float64(p[i]) * np.float64(t[i])
+        either += np.float64(p[i]) + np.float64(t[i])
     both, either = 1 + sum_block(shared, both), 1 + sum_block(shared, either)
     for i in range(begin + cuda.threadIdx.x, end, BLOCK):
-        dp[i] = (both - 2 * float(t[i]) * either) * (scale / (either * either))
+        dp[i] = (both - 2 * np.float64(t[i]) * either) * (scale / (either * either))
     if cuda.threadIdx.x == 0:
         partial[cuda.blockIdx.x] = 1 - both / either
 
@@ -219,13 +219,13 @@ def _first_of_largest(shared, x, start, channels, inner):
     """The number of the first of a position's largest scores; those that are no numbers are passed over, but 0 it is
     where that is the first.
     """
-    top, best = -inf, float(channels)
+    top, best = -inf, np.float64(channels)
     for c in range(cuda.threadIdx.y, channels, cuda.blockDim.y):
-        top = max(top, float(x[start + c * inner])) if not isnan(x[start + c * inner]) else top
+        top = max(top, np.float64(x[start + c * inner])) if not isnan(x[start + c * inner]) else top
     top = reduce_lanes(shared, MAX, top)
     for c in range(cuda.threadIdx.y, channels, cuda.blockDim.y):
-        if float(x[start + c * inner]) == top or (c == 0 and isnan(x[start])):
-            best = min(best, float(c))
+        if np.float64(x[start + c * inner]) == top or (c == 0 and isnan(x[start])):
+            best = min(best, np.float64(c))
     return reduce_lanes(shared, MIN, best)
 
 
@@ -239,7 +239,7 @@ def _count_correct(x, labels, soft, count, shape, positions):
         if soft.size > 0:
             label = _first_of_largest(shared, soft, start, channels, inner)
         else:
-            label = float(labels[position]) if channels > 0 else 0.0
+            label = np.float64(labels[position]) if channels > 0 else 0.0
         if cuda.threadIdx.y == 0 and channels > 0 and found == label:
             correct += 1.0
     correct = sum_block(shared, correct)

@@ -8,6 +8,8 @@ of each, the mean is sum(n m) / sum(n), the squares are sum(s + n (m - mean)^2),
 
 from __future__ import annotations
 
+import numpy as np
+
 from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, types
 from nbcnn.kernels.cuda.block import sum_lanes
 from nbcnn.kernels.cuda.columns import blocks_of, column_of, column_threads, merge_shape, stripe_of
@@ -29,24 +31,24 @@ def thread_moments(x, at, count, step):
     for _ in range(count >> 2):
         a, b, c, d = x[at], x[at + step], x[at + two], x[at + two + step]
         a, b, c, d = a - shift, b - shift, c - shift, d - shift
-        plain += float((a + b) + (c + d))
-        squares += float((a * a + b * b) + (c * c + d * d))
+        plain += np.float64((a + b) + (c + d))
+        squares += np.float64((a * a + b * b) + (c * c + d * d))
         at += four
     for _ in range(count & 3):
         a = x[at] - shift
-        plain += float(a)
-        squares += float(a * a)
+        plain += np.float64(a)
+        squares += np.float64(a * a)
         at += step
-    offset = plain / float(count)
+    offset = plain / np.float64(count)
     squares -= plain * offset
-    return float(shift) + offset, 0.0 if squares < 0 else squares
+    return np.float64(shift) + offset, 0.0 if squares < 0 else squares
 
 
 @device
 def join(shared, count, mean, squares, total):
     """Mean and squares of what all lanes of a column have, `total` in all."""
-    number = float(count)
-    center = sum_lanes(shared, number * mean) / float(total)
+    number = np.float64(count)
+    center = sum_lanes(shared, number * mean) / np.float64(total)
     distance = mean - center
     return center, sum_lanes(shared, squares + number * distance * distance)
 
@@ -68,7 +70,7 @@ def _part_moments(x, mean, var, partials, dims, parts):
     if cuda.threadIdx.y == 0 and c < columns:
         if parts == 1:
             mean[image * columns + c] = middle
-            var[image * columns + c] = squares / float(rows)
+            var[image * columns + c] = squares / np.float64(rows)
         else:
             place = (image * parts + part) * 2 * columns + c
             partials[place] = middle
@@ -83,16 +85,16 @@ def _merge_moments(partials, mean, var, dims, parts, lanes):
     start, plain, squares = image * parts * 2 * columns + c, 0.0, 0.0
     mine = parts if c < columns else 0
     for part in range(cuda.threadIdx.y, mine, cuda.blockDim.y):
-        plain += float(_rows_in(part, rows, parts, lanes)) * partials[start + part * 2 * columns]
-    center = sum_lanes(shared, plain) / float(rows)
+        plain += np.float64(_rows_in(part, rows, parts, lanes)) * partials[start + part * 2 * columns]
+    center = sum_lanes(shared, plain) / np.float64(rows)
     for part in range(cuda.threadIdx.y, mine, cuda.blockDim.y):
         place = start + part * 2 * columns
         distance = partials[place] - center
-        squares += partials[place + columns] + float(_rows_in(part, rows, parts, lanes)) * distance * distance
+        squares += partials[place + columns] + np.float64(_rows_in(part, rows, parts, lanes)) * distance * distance
     squares = sum_lanes(shared, squares)
     if cuda.threadIdx.y == 0 and c < columns:
         mean[image * columns + c] = center
-        var[image * columns + c] = squares / float(rows)
+        var[image * columns + c] = squares / np.float64(rows)
 
 
 def column_moments(x, mean, var, partials, dims):

@@ -7,6 +7,8 @@ What is computed of an element depends on its column alone, by tables that lie a
 
 from __future__ import annotations
 
+import numpy as np
+
 from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, spread, types
 from nbcnn.kernels.cuda.block import sum_lanes, threads_for
 from nbcnn.kernels.cuda.columns import (
@@ -61,15 +63,15 @@ def _tables(kind, first, second, scale, bias, mean, inverse, tables, dims, setti
     center, total = 0.0, 0.0
     if kind == DEVIATION:
         for i in range(start + cuda.threadIdx.y, start + end, cuda.blockDim.y):
-            center += float(first[i])
-        center = sum_lanes(shared, center) / float(width)
+            center += np.float64(first[i])
+        center = sum_lanes(shared, center) / np.float64(width)
         for i in range(start + cuda.threadIdx.y, start + end, cuda.blockDim.y):
-            distance = float(first[i]) - center
-            total += float(second[i]) + distance * distance
-        total = sum_lanes(shared, total) / float(width) * settings[0]
+            distance = np.float64(first[i]) - center
+            total += np.float64(second[i]) + distance * distance
+        total = sum_lanes(shared, total) / np.float64(width) * settings[0]
     else:
         for i in range(start + cuda.threadIdx.y, start + end, cuda.blockDim.y):
-            total += float(second[i])
+            total += np.float64(second[i])
         total = sum_lanes(shared, total)
     factor = inverse_of(kind, total, settings)
     if cuda.threadIdx.y == 0 and end > 0:
@@ -77,8 +79,8 @@ def _tables(kind, first, second, scale, bias, mean, inverse, tables, dims, setti
     for i in range(start + cuda.threadIdx.y, start + end, cuda.blockDim.y):
         c = remainder(i, columns)
         tables[CENTER * size + i] = center
-        tables[SLOPE * size + i] = factor * float(scale[c]) if scale.size > 0 else factor
-        tables[SHIFT * size + i] = float(bias[c]) if bias.size > 0 else 0.0
+        tables[SLOPE * size + i] = factor * np.float64(scale[c]) if scale.size > 0 else factor
+        tables[SHIFT * size + i] = np.float64(bias[c]) if bias.size > 0 else 0.0
 
 
 def _launch_groups(code, dims, *args):
@@ -141,12 +143,12 @@ def _part_sums(dy, x, mean, partials, dims, parts):
             at1, at2, at3 = at + step, at + two, at + two + step
             e, f, g, h = dy[at], dy[at1], dy[at2], dy[at3]
             p, q, r, s = x[at] - center, x[at1] - center, x[at2] - center, x[at3] - center
-            plain += float((e + f) + (g + h))
-            product += float((e * p + f * q) + (g * r + h * s))
+            plain += np.float64((e + f) + (g + h))
+            product += np.float64((e * p + f * q) + (g * r + h * s))
             at += two + two
         for _ in range(count & 3):
-            plain += float(dy[at])
-            product += float(dy[at] * (x[at] - center))
+            plain += np.float64(dy[at])
+            product += np.float64(dy[at] * (x[at] - center))
             at += step
     plain, product = sum_lanes(shared, plain), sum_lanes(shared, product)
     if cuda.threadIdx.y == 0 and c < columns:
@@ -186,8 +188,8 @@ def _parameters(sums, inverse, dscale, dbias, dims):
     for c in range(cuda.grid(1), columns, cuda.gridsize(1)):
         scales, biases = 0.0, 0.0
         for i in range(c, size, columns):
-            scales += float(sums[size + i]) * float(inverse[divide(i, width)])
-            biases += float(sums[i])
+            scales += np.float64(sums[size + i]) * np.float64(inverse[divide(i, width)])
+            biases += np.float64(sums[i])
         if dscale.size > 0:
             dscale[c] = scales
         if dbias.size > 0:
@@ -202,15 +204,15 @@ def _grad_tables(kind, sums, scale, inverse, tables, dims, settings):
     group, start, end = _group(size, width)
     plain, product = 0.0, 0.0
     for i in range(start + cuda.threadIdx.y, start + end, cuda.blockDim.y):
-        gain = float(scale[remainder(i, columns)]) if scale.size > 0 else 1.0
-        plain += gain * float(sums[i])
-        product += gain * float(sums[size + i])
-    factor = float(inverse[group]) if end > 0 else 0.0
+        gain = np.float64(scale[remainder(i, columns)]) if scale.size > 0 else 1.0
+        plain += gain * np.float64(sums[i])
+        product += gain * np.float64(sums[size + i])
+    factor = np.float64(inverse[group]) if end > 0 else 0.0
     slope, shift = slopes(kind, sum_lanes(shared, plain), sum_lanes(shared, product), factor, settings)
     for i in range(start + cuda.threadIdx.y, start + end, cuda.blockDim.y):
         tables[SLOPE * size + i] = slope
         tables[SHIFT * size + i] = shift
-        tables[GAIN * size + i] = factor * float(scale[remainder(i, columns)]) if scale.size > 0 else factor
+        tables[GAIN * size + i] = factor * np.float64(scale[remainder(i, columns)]) if scale.size > 0 else factor
 
 
 def norm_columns_grad(kind, sums, scale, inverse, tables, dscale, dbias, dims, settings):

@@ -51,7 +51,7 @@ def _total(kind, x, at, count, step):
     """The sum of squares or of absolute values."""
     total = 0.0
     for _ in range(count):
-        total += float(x[at] * x[at]) if kind == LENGTH else float(abs(x[at]))
+        total += np.float64(x[at] * x[at]) if kind == LENGTH else np.float64(abs(x[at]))
         at += step
     return total
 
@@ -117,10 +117,10 @@ def _lines_grad(kind, dy, x, scale, mean, inverse, dx, dims, settings):
         grad = dy[at]
         if scale.size > 0:
             grad *= scale[base + divide(first + k * cuda.blockDim.y, repeat)]
-        plain += float(grad)
-        product += float(grad * (x[at] - about))
+        plain += np.float64(grad)
+        product += np.float64(grad * (x[at] - about))
         at += step
-    along, move = slopes(kind, sum_lanes(shared, plain), sum_lanes(shared, product), float(factor), settings)
+    along, move = slopes(kind, sum_lanes(shared, plain), sum_lanes(shared, product), np.float64(factor), settings)
     slope, shift, at = x.dtype.type(along), x.dtype.type(move), start
     for k in range(count):
         grad, value = dy[at] * factor, x[at]
@@ -151,8 +151,8 @@ def _column_sums(dy, x, mean, inverse, partials, whole, parts, groups, width):
     line = (part * cuda.blockDim.y + cuda.threadIdx.y) * groups + divide(c, width)
     for _ in range(count):
         grad = dy[at]
-        plain += float(grad)
-        product += float(grad * ((x[at] - mean[line]) * inverse[line]))
+        plain += np.float64(grad)
+        product += np.float64(grad * ((x[at] - mean[line]) * inverse[line]))
         at += step
         line += parts * cuda.blockDim.y * groups
     plain, product = sum_lanes(shared, plain), sum_lanes(shared, product)
@@ -170,13 +170,13 @@ def _run_sums(dy, x, mean, inverse, partials, channels, runs, width, repeat):
     line = divide(run * repeat, width) if inside else 0
     center = mean[line]
     for i in range(run * repeat + lane, (run + 1) * repeat if inside else 0, cuda.blockDim.y):
-        plain += float(dy[i])
-        product += float(dy[i] * (x[i] - center))
+        plain += np.float64(dy[i])
+        product += np.float64(dy[i] * (x[i] - center))
     plain, product = sum_lanes(shared, plain), sum_lanes(shared, product)
     if lane == 0 and inside:
         at = divide(run, channels) * 2 * channels + remainder(run, channels)
         partials[at] = plain
-        partials[at + channels] = product * float(inverse[line])
+        partials[at + channels] = product * np.float64(inverse[line])
 
 
 @kernel

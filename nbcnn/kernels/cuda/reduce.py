@@ -30,7 +30,7 @@ def _first(after, x, at):
     """What changes nothing: 0, 1, or an element that is there."""
     if after == SUM:
         return 0.0
-    return 1.0 if after == PRODUCT else float(x[at])
+    return 1.0 if after == PRODUCT else np.float64(x[at])
 
 
 @device
@@ -38,10 +38,10 @@ def _sum(x, at, count, step):
     """The sum of `count` elements that lie `step` apart; at, step: unsigned."""
     total, two = 0.0, step + step
     for _ in range(count >> 2):
-        total += float((x[at] + x[at + step]) + (x[at + two] + x[at + two + step]))
+        total += np.float64((x[at] + x[at + step]) + (x[at + two] + x[at + two + step]))
         at += two + two
     for _ in range(count & 3):
-        total += float(x[at])
+        total += np.float64(x[at])
         at += step
     return total
 
@@ -53,10 +53,10 @@ def _other(code, after, x, at, count, step):
     for _ in range(count >> 2):
         a, b, c, d = x[at], x[at + step], x[at + two], x[at + two + step]
         a, b = combine(after, _mapped(code, a), _mapped(code, b)), combine(after, _mapped(code, c), _mapped(code, d))
-        total = combine(after, total, float(combine(after, a, b)))
+        total = combine(after, total, np.float64(combine(after, a, b)))
         at += two + two
     for _ in range(count & 3):
-        total = combine(after, total, float(_mapped(code, x[at])))
+        total = combine(after, total, np.float64(_mapped(code, x[at])))
         at += step
     return total
 
@@ -122,13 +122,13 @@ def _max_grad(x, y, dy, dx, kept, x_kept, y_kept, reduced, x_reduced, cells, tot
     cell = cuda.blockIdx.x * cuda.blockDim.z + cuda.threadIdx.z
     end = total if cell < cells else 0
     at_x, at_y = place_of(cell, kept, x_kept), place_of(cell, kept, y_kept)
-    first = float(total)
+    first = np.float64(total)
     for item in range(cuda.threadIdx.y, end, cuda.blockDim.y):
         if x[at_x + place_of(item, reduced, x_reduced)] == y[at_y]:
-            first = min(first, float(item))
+            first = min(first, np.float64(item))
     first = reduce_lanes(shared, MIN, first)
     for item in range(cuda.threadIdx.y, end, cuda.blockDim.y):
-        dx[at_x + place_of(item, reduced, x_reduced)] = dy[at_y] if float(item) == first else dx.dtype.type(0)
+        dx[at_x + place_of(item, reduced, x_reduced)] = dy[at_y] if np.float64(item) == first else dx.dtype.type(0)
 
 
 def lanes_of(cells, total, most):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
+
 from nbcnn.kernels.cuda._cuda import BLOCK, cuda, kernel, launch, types
 from nbcnn.kernels.cuda.reduce import lanes_of, launch_reduction, place_of
 
@@ -32,10 +34,10 @@ def _product_grad(x, dy, dx, kept, x_kept, y_kept, reduced, x_reduced, cells, to
     at_x, start = place_of(cell, kept, x_kept), cuda.threadIdx.z * lanes
     mine = 1.0
     for item in range(begin, end):
-        mine *= float(x[at_x + place_of(item, reduced, x_reduced)])
+        mine *= np.float64(x[at_x + place_of(item, reduced, x_reduced)])
     products[start + lane] = mine
     cuda.syncthreads()
-    before = float(dy[place_of(cell, kept, y_kept)]) if begin < end else 1.0
+    before = np.float64(dy[place_of(cell, kept, y_kept)]) if begin < end else 1.0
     for other in range(lane):
         before *= products[start + other]
     behind = 1.0
@@ -44,11 +46,11 @@ def _product_grad(x, dy, dx, kept, x_kept, y_kept, reduced, x_reduced, cells, to
     for item in range(begin, end):
         at = at_x + place_of(item, reduced, x_reduced)
         dx[at] = before
-        before *= float(x[at])
+        before *= np.float64(x[at])
     for item in range(end - 1, begin - 1, -1):
         at = at_x + place_of(item, reduced, x_reduced)
-        dx[at] = float(dx[at]) * behind
-        behind *= float(x[at])
+        dx[at] = np.float64(dx[at]) * behind
+        behind *= np.float64(x[at])
 
 
 def reduce_product_grad(x, dy, dx, kept, x_kept, y_kept, reduced, x_reduced):

@@ -41,10 +41,10 @@ def _largest(shared, x, mine, at, step):
     top, two = -inf, step + step
     for _ in range(mine >> 2):
         a, b, c, d = x[at], x[at + step], x[at + two], x[at + two + step]
-        top = larger(MAX, top, float(larger(MAX, larger(MAX, a, b), larger(MAX, c, d))))
+        top = larger(MAX, top, np.float64(larger(MAX, larger(MAX, a, b), larger(MAX, c, d))))
         at += two + two
     for _ in range(mine & 3):
-        top = larger(MAX, top, float(x[at]))
+        top = larger(MAX, top, np.float64(x[at]))
         at += step
     return x.dtype.type(reduce_lanes(shared, MAX, top))
 
@@ -56,7 +56,7 @@ def _softmax(x, y, shape):
     top, total = _largest(shared, x, mine, at, step), 0.0
     place = at
     for _ in range(mine):
-        total += float(exp(x[place] - top))
+        total += np.float64(exp(x[place] - top))
         place += step
     total = sum_lanes(shared, total)
     share = y.dtype.type(1) / y.dtype.type(total) if mine > 0 else y.dtype.type(0)
@@ -72,7 +72,7 @@ def _log_softmax(x, y, shape):
     top, total = _largest(shared, x, mine, at, step), 0.0
     place = at
     for _ in range(mine):
-        total += float(exp(x[place] - top))
+        total += np.float64(exp(x[place] - top))
         place += step
     total = sum_lanes(shared, total)
     shift = y.dtype.type(log(total)) if mine > 0 else y.dtype.type(0)
@@ -93,14 +93,14 @@ def _hardmax(x, y, shape):
     shared = cuda.shared.array(BLOCK, types.float64)
     mine, at, step = _line(shape)
     top = _largest(shared, x, mine, at, step)
-    first, place = float(shape[1]), at
+    first, place = np.float64(shape[1]), at
     for k in range(mine):
         if x[place] == top or (isnan(top) and isnan(x[place])):
-            first = min(first, float(cuda.threadIdx.y + k * cuda.blockDim.y))
+            first = min(first, np.float64(cuda.threadIdx.y + k * cuda.blockDim.y))
         place += step
     first = reduce_lanes(shared, MIN, first)
     for k in range(mine):
-        y[at] = 1 if float(cuda.threadIdx.y + k * cuda.blockDim.y) == first else 0
+        y[at] = 1 if np.float64(cuda.threadIdx.y + k * cuda.blockDim.y) == first else 0
         at += step
 
 
@@ -115,7 +115,7 @@ def _softmax_grad(y, dy, dx, shape):
     mine, at, step = _line(shape)
     total, place = 0.0, at
     for _ in range(mine):
-        total += float(dy[place] * y[place])
+        total += np.float64(dy[place] * y[place])
         place += step
     shift = y.dtype.type(sum_lanes(shared, total))
     for _ in range(mine):
@@ -129,7 +129,7 @@ def _log_softmax_grad(y, dy, dx, shape):
     mine, at, step = _line(shape)
     total, place = 0.0, at
     for _ in range(mine):
-        total += float(dy[place])
+        total += np.float64(dy[place])
         place += step
     factor = y.dtype.type(sum_lanes(shared, total))
     for _ in range(mine):
