@@ -128,7 +128,7 @@ def test_without_a_gpu_it_is_one_line() -> None:
     assert done.stderr.startswith("python -m bench gpu: device 'cuda' cannot be used")
 
 
-@pytest.mark.parametrize("section", ["ceilings"])
+@pytest.mark.parametrize("section", ["ceilings", "layers", "bandwidth"])
 def test_in_the_simulator(section: str, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed: it is the other side")
     out = tmp_path / "gpu.json"

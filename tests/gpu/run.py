@@ -33,6 +33,8 @@ ALONE = "tests/gpu/test_memory.py"
 """Looks at how much of the GPU's memory is free, so nothing else may run beside it."""
 LIMIT = 300
 """Seconds that one file may take."""
+ERRORS, NAMES = 8, 6
+"""Lines that are shown of a file that failed; the log has everything."""
 SANITIZER = ["compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "86", "--report-api-errors", "no"]
 
 
@@ -179,10 +181,14 @@ def last_line(output: str) -> str:
 
 
 def show(result: Result) -> None:
+    """A line; for what failed also the errors, each once, and the names of the first tests."""
     mark = "ok    " if result.ok else "FAILED"
     print(f"{mark} {result.seconds:6.1f} s  {result.task.label}: {result.summary}", flush=True)
     if not result.ok:
-        for line in result.output.splitlines()[-25:]:
+        lines = result.output.splitlines()
+        errors = list(dict.fromkeys(line for line in lines if line.startswith(("E  ", "========= ", "Fatal"))))
+        names = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        for line in [*errors[:ERRORS], *names[:NAMES]] or lines[-ERRORS:]:
             print(f"    {line[:200]}", flush=True)
 
 
