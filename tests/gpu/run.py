@@ -65,7 +65,7 @@ def main() -> int:
     parser.add_argument(
         "--only", default="", help="only files whose name contains this text, such as tests/gpu or conv"
     )
-    parser.add_argument("--jobs", type=int, default=max(1, min(8, (os.cpu_count() or 2) // 2)), help="at a time")
+    parser.add_argument("--jobs", type=int, default=max(1, min(12, (os.cpu_count() or 3) - 2)), help="at a time")
     parser.add_argument("--minutes", type=float, default=25.0, help="no file is begun after so many")
     parser.add_argument("--no-sanitizer", action="store_true", help="leave compute-sanitizer out")
     parser.add_argument("--log", type=Path, default=ROOT / "runs" / "test-gpu.log", help="everything that was printed")
