@@ -78,9 +78,14 @@ def _pixel_start(pixel, grid, source, group, in_line):
 
 
 @inlined
-def _row_start(pixel, grid, target, in_line):
-    """The element of y where a pixel of the grid begins. in_line: whether it is the pixel of y of the same number."""
-    return pixel * target[3] if in_line else row_of(locate(pixel, grid), target)
+def _row_in_line(pixel, grid, target):
+    """The element of y where a pixel of the grid begins, if it is the pixel of y of the same number."""
+    return pixel * target[3]
+
+
+@inlined
+def _row_anywhere(pixel, grid, target):
+    return row_of(locate(pixel, grid), target)
 
 
 @inlined
@@ -272,58 +277,86 @@ def _bias(fragment, place, args):
 
 
 @inlined
-def _finish_one(value, at, out):
+def _store_four(a, b, c, d, column, out, place, left):
+    """Store four neighbours, which are all there or not at all, with accesses of 16 bytes."""
     residual, adds, y, low, high = out
-    if adds:
-        value += residual[at]
-    y[at] = clamp(value, low, high)
-
-
-@inlined
-def _finish_four(a, b, c, d, column, out, place, left):
-    """Store four neighbours, of which those below `left` are there."""
-    residual, adds, y, low, high = out
-    at = place + column
-    if column + 3 < left and aligned(y, at) and (not adds or aligned(residual, at)):
+    if column < left:
+        at = place + column
         if adds:
             p, q, r, s = load(residual, at)
             a, b, c, d = a + p, b + q, c + r, d + s
         store(y, at, clamp(a, low, high), clamp(b, low, high), clamp(c, low, high), clamp(d, low, high))
-    else:
-        if column < left:
-            _finish_one(a, at, out)
-        if column + 1 < left:
-            _finish_one(b, at + 1, out)
-        if column + 2 < left:
-            _finish_one(c, at + 2, out)
-        if column + 3 < left:
-            _finish_one(d, at + 3, out)
 
 
 @inlined
-def _finish_even(pair, i, args):
+def _store_each(a, b, c, d, column, out, place, left):
+    """Store those of four neighbours that are there."""
+    _store_one(a, column, out, place, left)
+    _store_one(b, column + 1, out, place, left)
+    _store_one(c, column + 2, out, place, left)
+    _store_one(d, column + 3, out, place, left)
+
+
+@inlined
+def _store_one(value, column, out, place, left):
+    residual, adds, y, low, high = out
+    if column < left:
+        if adds:
+            value += residual[place + column]
+        y[place + column] = clamp(value, low, high)
+
+
+@inlined
+def _even_fours(pair, i, args):
     """The first pixel of two neighbouring D's: four of 32 channels."""
     a, b = pair
-    _finish_four(a[0], a[2], b[0], b[2], 32 * i, *args)
+    _store_four(a[0], a[2], b[0], b[2], 32 * i, *args)
 
 
 @inlined
-def _finish_odd(pair, i, args):
+def _odd_fours(pair, i, args):
     """The second pixel."""
     a, b = pair
-    _finish_four(a[1], a[3], b[1], b[3], 32 * i, *args)
+    _store_four(a[1], a[3], b[1], b[3], 32 * i, *args)
 
 
 @inlined
-def _finish_pixels(fragments, j, args):
+def _even_ones(pair, i, args):
+    a, b = pair
+    _store_each(a[0], a[2], b[0], b[2], 32 * i, *args)
+
+
+@inlined
+def _odd_ones(pair, i, args):
+    a, b = pair
+    _store_each(a[1], a[3], b[1], b[3], 32 * i, *args)
+
+
+@inlined
+def _finish(fragments, j, row_at, even, odd, args):
     """Pixels 8 j + 2 t and 8 j + 2 t + 1 of a warp."""
-    out, first, start, left, grid, target, in_line, columns = args
+    out, first, start, left, grid, target, columns = args
     pairs = groups(fragments, columns)
     pixel = first + 8 * j
     if pixel < _pixels(grid):
-        each(_finish_even, pairs, (out, start + _row_start(pixel, grid, target, in_line), left))
+        each(even, pairs, (out, start + row_at(pixel, grid, target), left))
     if pixel + 1 < _pixels(grid):
-        each(_finish_odd, pairs, (out, start + _row_start(pixel + 1, grid, target, in_line), left))
+        each(odd, pairs, (out, start + row_at(pixel + 1, grid, target), left))
+
+
+@inlined
+def _finish_fours_in_line(fragments, j, args):
+    _finish(fragments, j, _row_in_line, _even_fours, _odd_fours, args)
+
+
+@inlined
+def _finish_fours(fragments, j, args):
+    _finish(fragments, j, _row_anywhere, _even_fours, _odd_fours, args)
+
+
+@inlined
+def _finish_ones(fragments, j, args):
+    _finish(fragments, j, _row_anywhere, _even_ones, _odd_ones, args)
 
 
 @inlined
@@ -344,9 +377,18 @@ def _end(sums, residual, y, grid, target, weights, block, cut, rows, columns, lo
     (g, t), (row, column) = lane_of(cuda.threadIdx.x), corner(cuda.threadIdx.x, rows, columns)
     channel += column + 4 * g
     start = part * cut[2] + group * weights[1] + channel
-    out = residual, residual.size > 0 and cut[0] == 1, y, low, high
-    args = out, pixel + row + 2 * t, start, weights[1] - channel, grid, target, cut[4], columns
-    each(_finish_pixels, turned(groups(sums, channel_tiles(columns))), args)
+    adds = residual.size > 0 and cut[0] == 1
+    out, first, left = (residual, adds, y, low, high), pixel + row + 2 * t, weights[1] - channel
+    fragments = turned(groups(sums, channel_tiles(columns)))
+    fours = weights[1] % 4 == 0 and target[3] % 4 == 0 and aligned(y, 0) and (not adds or aligned(residual, 0))
+    args = out, first, start, left, grid, target, columns
+    # Decided once, and not for each pixel: the code that is run must be short enough for the cache of instructions.
+    if fours and cut[4]:
+        each(_finish_fours_in_line, fragments, args)
+    elif fours:
+        each(_finish_fours, fragments, args)
+    else:
+        each(_finish_ones, fragments, args)
 
 
 @inlined
