@@ -7,6 +7,9 @@ import pytest
 import reference
 from harness import Case
 
+from nbcnn.kernels.cpu.tiling import panel_width
+from nbcnn.kernels.cuda import pack, runtime
+
 # (input shape, weights' shape, attributes)
 SHAPES = {
     "3x3": ((1, 3, 5, 4), (5, 3, 3, 3), {"pads": [1, 1, 1, 1]}),
@@ -71,3 +74,20 @@ def test_gemm_and_its_gradients(rows: int, transposed: bool, dtype: type) -> Non
     (y,), (da,) = case.run_training([dy], wanted=(0,))
     agree(y, a @ b + c, dtype)
     agree(da, dy @ b.T, dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("groups", "channels", "depth"), [(2, 5, 3), (1, 40, 33), (1, 17, 50)])
+def test_panels_change_sides(groups: int, channels: int, depth: int, dtype: type) -> None:
+    """Panels (group, panel, tap, input channel, lane), and those where input and output channels have changed places;
+    what fills the last panel up is zero.
+    """
+    width, new_width = (panel_width(n, np.dtype(dtype).itemsize) for n in (channels, depth))
+    panels, new_panels = -(-channels // width), -(-depth // new_width)
+    w = np.zeros((groups, 2, new_panels * new_width, panels * width), dtype)
+    w[:, :, :depth, :channels] = tensor(0, groups, 2, depth, channels, dtype=dtype)
+    packed = w[:, :, :depth].reshape(groups, 2, depth, panels, width).transpose(0, 3, 1, 2, 4)
+    want = w[..., :channels].reshape(groups, 2, new_panels, new_width, channels).transpose(0, 2, 1, 4, 3)
+    out = runtime.upload(np.full(want.size, np.nan, dtype))
+    pack.transpose_weights(runtime.upload(packed.reshape(-1).copy()), out, (groups, channels, 2, 1, depth))
+    np.testing.assert_array_equal(runtime.download(out), want.reshape(-1))
