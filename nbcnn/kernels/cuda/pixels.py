@@ -5,7 +5,13 @@ from __future__ import annotations
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.unroll import inlined
 
-__all__ = ["clamp", "locate", "row_of", "start_of", "tap_start"]
+__all__ = ["clamp", "count", "locate", "row_of", "start_of", "tap_start"]
+
+
+@inlined
+def count(grid):
+    """Pixels of a grid."""
+    return grid[0] * grid[1] * grid[2] * grid[3]
 
 
 @inlined
