@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from nbcnn.errors import DeviceError, ModelError
 from nbcnn.graph import Graph, Node, Value
-from nbcnn.kernels.cuda import runtime
+from nbcnn.kernels.cuda import _cuda, runtime
 from nbcnn.model import Model
 
 
@@ -44,3 +45,14 @@ def test_weights(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "free_bytes", lambda: 1 << 29)
     with pytest.raises(DeviceError, match=r"the GPU's memory, of which 0.5 GiB are free, has no room for 1 GiB more"):
         model.device.put(np.broadcast_to(np.float32(0), (1 << 28,)))
+
+
+def test_what_other_threads_start_while_one_captures() -> None:
+    """It goes into the common stream, not into the graph."""
+    common, own, found = _cuda.stream(), _cuda.cuda.stream(), []
+    with _cuda.launching_into(own):
+        assert _cuda.stream() is own
+        other = Thread(target=lambda: found.append(_cuda.stream()))
+        other.start()
+        other.join()
+    assert found == [common] and _cuda.stream() is common

@@ -13,7 +13,9 @@ The target is one of three, which the environment variable NBCNN_CUDA names:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,6 +62,7 @@ __all__ = [
     "ir",
     "kernel",
     "launch",
+    "launching_into",
     "spread",
     "stream",
     "types",
@@ -76,9 +79,29 @@ COMPILED: dict[tuple[str, str, tuple[int, int]], str] = {}
 
 
 @cache
-def stream() -> Any:
-    """The stream that everything is started in: one that a CUDA graph can capture, as the default stream is not."""
+def _common_stream() -> Any:
     return cuda.stream()
+
+
+_thread = threading.local()
+
+
+def stream() -> Any:
+    """The stream that everything is started in, and not the default stream; or that of `launching_into`."""
+    own = getattr(_thread, "stream", None)
+    return _common_stream() if own is None else own
+
+
+@contextmanager
+def launching_into(own: Any) -> Iterator[None]:
+    """While this lasts, what this thread starts goes into a stream of its own: a CUDA graph that was captured in the
+    common one would also get what other threads start meanwhile.
+    """
+    _thread.stream = own
+    try:
+        yield
+    finally:
+        _thread.stream = None
 
 
 def _cache(function: Callable[..., None]) -> Any:

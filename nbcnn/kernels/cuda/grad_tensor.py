@@ -138,7 +138,8 @@ def tensor_code(down: int, across: int, x_each: int, dy_each: int, dense: bool, 
         x_column, x_first = thread % x_line * x_each, thread // x_line
         dy_column, dy_first = thread % dy_line * dy_each, thread // dy_line
         m, n = m0 + x_column, n0 + dy_column
-        row = (min(m, rows - 1), 0, 0, 0) if dense else row_of(min(m, rows - 1), taps, source)
+        there = min(m, rows - x_each)  # a copy that takes nothing must be from a multiple of x_each, too
+        row = (there, 0, 0, 0) if dense else row_of(there, taps, source)
         x_start, dy_start = group * run + row[0], group * channels + n + (begin + dy_first) * out_pitch
         x_move, dy_move = depth * pitch, depth * out_pitch
         if dense:

@@ -114,7 +114,7 @@ else:
             "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};"
         )
         asm = ir.InlineAsm(ir.FunctionType(kind, [WORD] * 10), code, ",".join(["=r"] * 4 + ["r"] * 10))
-        found = builder.call(asm, [*a, *b, *sums])
+        found = builder.call(asm, [*a, *b, *sums], attrs=("convergent",))  # by all lanes of a warp: not to be moved
         return [builder.extract_value(found, i) for i in range(SUMS)]
 
     @intrinsic

@@ -124,7 +124,7 @@ else:
                     left = [builder.extract_value(args[1], (i, k)) for k in range(FRAGMENT_A)]
                     right = [builder.extract_value(args[2], (j, k)) for k in range(FRAGMENT_B)]
                     have = [builder.extract_value(args[0], (place, k)) for k in range(FRAGMENT_D)]
-                    d = builder.call(asm, left + right + have)
+                    d = builder.call(asm, left + right + have, attrs=("convergent",))  # by all lanes: not to be moved
                     values = [builder.extract_value(d, k) for k in range(FRAGMENT_D)]
                     found.append(context.make_tuple(builder, sums.dtype, values))
             return context.make_tuple(builder, sums, found)

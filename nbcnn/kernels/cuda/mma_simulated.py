@@ -140,7 +140,7 @@ def copy_1(shared, at, source, start, inside):
 
 def _start_copy(thread: int, shared: Any, at: int, source: Any, start: int, inside: bool, count: int) -> None:
     assert at % count == 0 and 0 <= at <= shared.size - count
-    assert not inside or (start % count == 0 and 0 <= start <= source.size - count)
+    assert start % count == 0 and (not inside or 0 <= start <= source.size - count)
     _copies.setdefault(thread, [[]])[-1].append((shared, at, source, start, inside, count))
     for k in range(count):
         shared[at + k] = np.nan
