@@ -33,6 +33,7 @@ class Device:
     name = "cpu"
     backend = "cpu"
     allow_fallback = False
+    precision = "fp32"
     tolerance: float | None = None
     """What a comparison with onnxruntime must allow for, absolute and relative; None for what the types do."""
 

@@ -35,6 +35,15 @@ def small_resnet(width: int = 8, size: int = 12, classes: int = 5, seed: int = 0
     return g.finish(g.gemm(g.flatten(g.global_average_pool(x)), "fc", classes))
 
 
+def tiny(seed: int = 0) -> Graph:
+    """input (N, 2, 6, 6) -> output (N, 3): convolution, batch norm, pooling, a fully connected layer."""
+    g = GraphBuilder("tiny", (2, 6, 6), seed)
+    x = g.relu(g.batch_norm(g.conv(g.input, "conv1", 4, kernel=3, pad=1, bias=False), "bn1"))
+    x = g.max_pool(x, 2)
+    x = g.relu(g.conv(x, "conv2", 5, kernel=1))
+    return g.finish(g.gemm(g.flatten(x), "fc", 3))
+
+
 def stir(graph: Graph, seed: int = 1) -> Graph:
     """Move biases and batch norms away from zero and one, where a mistake would not show."""
     rng = np.random.default_rng(seed)

@@ -10,6 +10,7 @@ import click
 from nbcnn.cli.bench_tables import print_report
 from nbcnn.cli.console import stages
 from nbcnn.cli.dims import Batch, Binding, Shape
+from nbcnn.cli.engine import engine, engine_options
 from nbcnn.cli.files import check_writable
 from nbcnn.cli.numbers import Number
 
@@ -36,8 +37,7 @@ MOST_SECONDS = 86400.0
     help="About how long to time each of both.",
 )
 @click.option("--alone", is_flag=True, help="Without onnxruntime beside it; its results are then not compared either.")
-@click.option("--exact", is_flag=True, help="Forbid algorithms that round otherwise than the direct sum of products.")
-@click.option("--autotune", is_flag=True, help="Choose algorithms of convolutions by timing them (once for a machine).")
+@engine_options
 @click.option(
     "--top", type=click.IntRange(min=0), default=20, show_default=True, metavar="K", help="How many layers to print."
 )
@@ -83,7 +83,8 @@ def command(
         check_writable(path)
     names = [port.name for port in load(model).inputs]
     shapes = {name or next(iter(names), ""): dims for name, dims in shape}
-    request = Request(model, get_num_threads(), shapes=shapes, dims=dict(dim), peer=not alone, **settings)
+    chosen = engine(settings)
+    request = Request(model, get_num_threads(), shapes=shapes, dims=dict(dim), peer=not alone, **settings, **chosen)
     with stages() as tell:
         report, tracks = measure_network(request, tell)
     if printed:

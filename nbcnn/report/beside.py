@@ -33,8 +33,15 @@ class Beside:
     differences: list[dict[str, Any]] = field(default_factory=list)
 
 
-def open_beside(path: Path, threads: int, feeds: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]) -> Beside:
-    """Open a file in onnxruntime and run it. ours: our outputs, by name and in order, for the same inputs.
+def open_beside(
+    path: Path,
+    threads: int,
+    feeds: Mapping[str, np.ndarray],
+    ours: Mapping[str, np.ndarray],
+    tolerance: float | None = None,
+) -> Beside:
+    """Open a file in onnxruntime and run it. ours: our outputs, by name and in order, for the same inputs. tolerance:
+    in deviations of an output, None for TOLERANCE.
 
     Raises Disagreement where the results differ; that onnxruntime is not there, or does not take the network, is no
     error.
@@ -50,11 +57,11 @@ def open_beside(path: Path, threads: int, feeds: Mapping[str, np.ndarray], ours:
     except Exception as error:  # onnxruntime's own classes are no part of its interface
         return Beside(missing=f"it does not run these inputs: {without_folder(' '.join(str(error).split()), path)}")
     pairs = zip(ours.items(), theirs, strict=True)
-    rows = [{"output": name, **difference(name, array, np.asarray(their))} for (name, array), their in pairs]
+    rows = [{"output": name, **difference(name, array, np.asarray(their), tolerance)} for (name, array), their in pairs]
     return Beside(peer, "", rows)
 
 
-def difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+def difference(name: str, ours: np.ndarray, theirs: np.ndarray, allowed: float | None = None) -> dict[str, float]:
     """How far an output is off: the largest difference, and that over the deviation of `theirs`. What is infinite or no
     number in the same place of both is left out. Raises Disagreement where it is off too far.
     """
@@ -66,7 +73,7 @@ def difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> dict[str, flo
         ours, theirs = np.where(odd, 0, ours), np.where(odd, 0, theirs)
     with np.errstate(invalid="ignore"):  # an infinity on one side is refused below
         largest = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0.0))
-    tolerance = math.inf if largest <= NEGLIGIBLE else TOLERANCE
+    tolerance = math.inf if largest <= NEGLIGIBLE else allowed or TOLERANCE
     return {"max_abs": largest, "deviations": agree(f"output {name!r}", ours, theirs, tolerance)}
 
 

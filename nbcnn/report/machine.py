@@ -131,7 +131,8 @@ def other_work(machine: dict[str, Any]) -> str:
 def heading(machine: dict[str, Any]) -> str:
     """The lines that a printed table begins with."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    lines = [
+    lines = [f"GPU: {machine['gpu']['name']}"] if "gpu" in machine else []
+    lines += [
         f"{machine['cpu']}, {machine['cores']} cores, SIMD {machine['simd_bits']} bits; {_threads(machine['threads'])}",
         f"{versions}; commit {machine['commit']}, {machine['date']}",
     ]

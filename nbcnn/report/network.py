@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from nbcnn.api import load
+from nbcnn.devices import HOST, Device
 from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
 from nbcnn.graph import is_float
 from nbcnn.model import Model
 from nbcnn.plan import Plan
 from nbcnn.report.beside import Beside, open_beside, without_folder
 from nbcnn.report.check import check
+from nbcnn.report.gpu import put_gpu
 from nbcnn.report.layers import layer_rows, outside_ms, parts_of, put_beside
 from nbcnn.report.machine import describe, measure_ceilings
 from nbcnn.report.probe import measure_apart
@@ -45,7 +47,8 @@ Tracks = dict[str, dict[str, Track]]
 @dataclass(frozen=True)
 class Request:
     """What to measure. seconds: about how long each direction is timed. peer: with onnxruntime beside it. train: a
-    training step too. shapes, dims, batch: as in shapes.input_shapes.
+    training step too. shapes, dims, batch: as in shapes.input_shapes. device: where we compute; onnxruntime does on the
+    processor.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class Request:
     peer: bool = True
     exact: bool = False
     autotune: bool = False
+    device: Device = HOST
     seed: int = 0
 
     @property
@@ -76,7 +80,7 @@ def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[d
     Raises Disagreement when the results differ from onnxruntime's, FileError, ModelError and InputError for a network
     or shapes that cannot be run.
     """
-    model = load(request.path, exact=request.exact, autotune=request.autotune)
+    model = load(request.path, exact=request.exact, autotune=request.autotune, device=request.device)
     if not model.graph.inputs:
         raise ModelError(f"{request.path}: this network takes no input, so that there is nothing to run it on")
     shapes = input_shapes(model.graph, request.batch, request.shapes, request.dims)
@@ -84,7 +88,9 @@ def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[d
     if request.train:
         _need_training(request, model, shapes)
     tell("measuring what this machine can do")
-    machine = describe(request.threads, quick=request.quick)
+    machine = describe(request.threads, ceilings=request.device is HOST, quick=request.quick)
+    if request.device is not HOST:
+        put_gpu(machine, request.device.precision, request.quick)
     tracks: Tracks = {OURS: {}}
     inference = _Inference(request, model, feeds, machine, tell)
     report: dict[str, Any] = {
@@ -96,6 +102,7 @@ def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[d
             "train": request.train,
             "exact": request.exact,
             "autotune": request.autotune,
+            "device": request.device.name,
             "seed": request.seed,
             "threads": request.threads,
         },
@@ -167,8 +174,9 @@ class _Inference:
         mine = profile(lambda: self.model.run(None, self.feeds), 0.2 * self.request.seconds)
         theirs = self._profile_peer(len(mine.calls)) if beside.peer else None
         parts = parts_of(mine, self.model.graph)
-        self.tell("measuring what this machine can do, once more")
-        measure_ceilings(self.machine, self.request.quick)
+        if self.request.device is HOST:
+            self.tell("measuring what this machine can do, once more")
+            measure_ceilings(self.machine, self.request.quick)
         roofline = Roofline.of(self.machine)
         rows = layer_rows(mine, parts, roofline, self.model.graph)
         peer_nodes = put_beside(rows, parts, theirs, self.model.graph, _shapes(mine.plan)) if theirs else []
@@ -194,7 +202,7 @@ class _Inference:
             return Beside(missing="it was left out")
         self.tell("comparing results with onnxruntime's")
         ours = dict(zip(self.model.graph.output_names(), outputs, strict=True))
-        return open_beside(self.request.path, self.request.threads, self.feeds, ours)
+        return open_beside(self.request.path, self.request.threads, self.feeds, ours, self.request.device.tolerance)
 
     def _profile_peer(self, calls: int) -> PeerProfile:
         return profile_peer(self.request.path, self.feeds, self.request.threads, calls)
@@ -256,8 +264,10 @@ def _memory(request: Request, plan: Plan, feeds: Feeds, sides: Sequence[str], te
     """planned: the arena and what the plan keeps of prepared weights. resident: measured in processes of their own, by
     side; None where that is not possible, for which `resident_missing` has the reason.
     """
-    tell("measuring memory in processes of their own")
     found: dict[str, Any] = {"arena_bytes": plan.arena_bytes, "held_bytes": plan.held_bytes, "resident": None}
+    if plan.device is not HOST:
+        return found | {"resident_missing": "the plan's memory is the GPU's"}
+    tell("measuring memory in processes of their own")
     try:
         resident = {
             side: measure_apart(side, request.path, request.threads, feeds, exact=request.exact) for side in sides

@@ -6,26 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import assert_close, batch, onnxruntime_run, small_resnet, stir
+from networks import assert_close, batch, onnxruntime_run, small_resnet, stir, tiny
 
 import nbcnn
 from nbcnn.devices import find_device
-from nbcnn.graph import Graph
 from nbcnn.model import Model
 from nbcnn.onnx_io import to_proto
 from nbcnn.optim import SGD, Adam
-from nbcnn.zoo import GraphBuilder
 
 OPTIMIZERS = {"momentum": lambda: SGD(0.1, 0.9), "adam": lambda: Adam(0.01)}
-
-
-def tiny(seed: int = 0) -> Graph:
-    """input (N, 2, 6, 6) -> output (N, 3): convolution, batch norm, pooling, a fully connected layer."""
-    g = GraphBuilder("tiny", (2, 6, 6), seed)
-    x = g.relu(g.batch_norm(g.conv(g.input, "conv1", 4, kernel=3, pad=1, bias=False), "bn1"))
-    x = g.max_pool(x, 2)
-    x = g.relu(g.conv(x, "conv2", 5, kernel=1))
-    return g.finish(g.gemm(g.flatten(x), "fc", 3))
 
 
 def test_inference() -> None:

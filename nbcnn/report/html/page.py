@@ -101,6 +101,7 @@ def _simd(machine: dict[str, Any]) -> str:
 def machine_section(machine: dict[str, Any], settings: dict[str, Any]) -> Markup:
     """All that a report says of where and when its figures were taken."""
     rows = [
+        *([("GPU", machine["gpu"]["name"])] if "gpu" in machine else []),
         ("processor", machine["cpu"]),
         (
             "cores, threads",
