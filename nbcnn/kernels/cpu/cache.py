@@ -35,7 +35,7 @@ from numba.core.serialize import dumps
 from nbcnn.kernels.cpu.turn import turn
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
 
-__all__ = ["KernelCache", "cache_folder", "is_writable", "source_stamp"]
+__all__ = ["KernelCache", "cache_folder", "is_writable", "source_stamp", "write_whole"]
 
 SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "USING_SVML")
 """Of numba.config: those that change the machine code."""
@@ -105,7 +105,7 @@ def source_stamp(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Other processes see the old file or the new one, and never a part of it."""
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:16]}.tmp")
     try:
@@ -173,7 +173,7 @@ class KernelCache:
         try:
             path = self._path(signature)
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, content)
+            write_whole(path, content)
         except OSError:
             self.disable()  # a cache that cannot be written costs compile time, not the run
 

@@ -15,16 +15,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numba.core import config
 
-from nbcnn.kernels.cpu.cache import source_stamp
+from nbcnn.kernels.cuda.disk import kernel_cache
 
 ARCHITECTURES = ((8, 0), (9, 0))
 """Compute capabilities that target "ptx" compiles for."""
@@ -104,17 +103,6 @@ def launching_into(own: Any) -> Iterator[None]:
         _thread.stream = None
 
 
-def _cache(function: Callable[..., None]) -> Any:
-    """Numba's cache on disk, which would not see an edit in another file: its key gets a stamp of all sources."""
-    from numba.cuda.dispatcher import CUDACache
-
-    class Cache(CUDACache):
-        def _index_key(self, signature: Any, codegen: Any) -> Any:
-            return (*super()._index_key(signature, codegen), source_stamp(Path(function.__code__.co_filename)))
-
-    return Cache(function)
-
-
 class Kernel:
     """Device code that a launcher starts; compiled for each set of argument types when it is first launched."""
 
@@ -126,7 +114,8 @@ class Kernel:
             options["max_registers"] = registers
         self.code = cuda.jit(function, **options)
         if TARGET == "gpu":
-            self.code._cache = _cache(function)
+            with suppress(RuntimeError):  # no folder that can be written to: every process compiles for itself
+                self.code._cache = kernel_cache(function)
 
 
 def kernel(function: Callable[..., None] | None = None, *, registers: int | None = None) -> Any:
