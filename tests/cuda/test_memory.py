@@ -49,9 +49,9 @@ def test_weights(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_other_threads_start_while_one_captures() -> None:
     """It goes into the common stream, not into the graph."""
-    common, own, found = _cuda.stream(), _cuda.cuda.stream(), []
-    with _cuda.launching_into(own):
-        assert _cuda.stream() is own
+    common, found = _cuda.stream(), []
+    with _cuda.launching_apart() as apart:
+        assert _cuda.stream() is apart is not common
         other = Thread(target=lambda: found.append(_cuda.stream()))
         other.start()
         other.join()

@@ -61,7 +61,7 @@ __all__ = [
     "ir",
     "kernel",
     "launch",
-    "launching_into",
+    "launching_apart",
     "spread",
     "stream",
     "types",
@@ -86,19 +86,21 @@ _thread = threading.local()
 
 
 def stream() -> Any:
-    """The stream that everything is started in, and not the default stream; or that of `launching_into`."""
-    own = getattr(_thread, "stream", None)
-    return _common_stream() if own is None else own
+    """The stream that everything is started in, and not the default stream; or that of `launching_apart`."""
+    found = getattr(_thread, "stream", None)
+    return _common_stream() if found is None else found
 
 
 @contextmanager
-def launching_into(own: Any) -> Iterator[None]:
-    """While this lasts, what this thread starts goes into a stream of its own: a CUDA graph that was captured in the
-    common one would also get what other threads start meanwhile.
+def launching_apart() -> Iterator[Any]:
+    """While this lasts, what this thread starts goes into a stream of its own, which is given: a CUDA graph that was
+    captured in the common one would also get what other threads start meanwhile.
     """
-    _thread.stream = own
+    if not hasattr(_thread, "apart"):
+        _thread.apart = cuda.stream()
+    _thread.stream = _thread.apart
     try:
-        yield
+        yield _thread.apart
     finally:
         _thread.stream = None
 

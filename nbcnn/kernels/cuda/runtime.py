@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nbcnn.kernels.cuda._cuda import SIMULATED, TARGET, cuda, kernel, launch, launching_into, stream
+from nbcnn.kernels.cuda._cuda import SIMULATED, TARGET, cuda, kernel, launch, launching_apart, stream
 
 __all__ = [
     "GraphRun",
@@ -192,10 +192,10 @@ def capture(work: Callable[[], None]) -> GraphRun | None:
     """
     if TARGET != "gpu":
         return None
-    core, own = _core(), cuda.stream()
+    core = _core()
     target = core.Stream.from_handle(int(stream()))
-    with cuda.defer_cleanup(), launching_into(own):  # memory is not given back in the middle of a capture
-        builder = core.Stream.from_handle(int(own)).create_graph_builder()
+    with cuda.defer_cleanup(), launching_apart() as apart:  # memory is not given back in the middle of a capture
+        builder = core.Stream.from_handle(int(apart)).create_graph_builder()
         builder.begin_building("thread_local")
         try:
             work()
