@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def kernel_cache(function: Callable[..., None]) -> Any:
     """Numba's cache of a function, with these files."""
     from numba.cuda.dispatcher import CUDACache
 
+    file = Path(function.__code__.co_filename)
+
     class Cache(CUDACache):
         def __init__(self) -> None:
             super().__init__(function)
@@ -61,6 +64,6 @@ def kernel_cache(function: Callable[..., None]) -> Any:
             self._cache_file = Files(index)
 
         def _index_key(self, signature: Any, codegen: Any) -> Any:
-            return (*super()._index_key(signature, codegen), source_stamp(Path(function.__code__.co_filename)))
+            return (*super()._index_key(signature, codegen), f"{source_stamp(file)} {version('numba-cuda')}")
 
     return Cache()
