@@ -12,6 +12,7 @@ BENCHMARKS = {
     "models": "inference of whole networks beside onnxruntime",
     "training": "training steps beside PyTorch",
     "gpu": "all of that on a GPU, beside PyTorch (cuDNN) on the same GPU",
+    "ptx": "what CUDA kernels compile to, with no GPU: registers, shared memory, spills",
     "kernels": "convolutions, layer by layer, against the multiply-add ceiling",
     "bandwidth": "operators that wait for memory, and Gemm at batch 1, against the memory triad",
     "algorithms": "every algorithm of 3x3 convolutions, and the cost model that chooses among them",

@@ -31,6 +31,9 @@ from nbcnn.prepare import Prepared, prepare
 
 __all__ = ["Plan", "build_plan"]
 
+MOST_ON_GPU = 1 << 32
+"""CUDA kernels count elements in 32 bits."""
+
 Step = tuple[Callable[..., None], tuple[Any, ...]]
 
 
@@ -167,7 +170,9 @@ def build_plan(
         for call in late:
             if isinstance(call.kernel, str):
                 call.kernel += ":alone"
-    _check_offered(binder, device)
+    if device is not HOST:
+        _check_offered(binder, device)
+        _check_sizes(binder, device)
     _put_constants(binder, device)
     edges = [binder.buffer(v.name) for v in (*graph.inputs, *graph.outputs)]
     prepared_calls = [(early[id(n)], binder.calls[slice(*ranges[id(n)])]) for n in graph.nodes if id(n) in early]
@@ -223,13 +228,24 @@ def _put_constants(binder: Binder, device: Device) -> None:
 
 def _check_offered(binder: Binder, device: Device) -> None:
     """Raise UnsupportedError, naming all nodes, where the device lacks a kernel and may not ask the processor."""
-    if device is HOST or device.allow_fallback:
+    if device.allow_fallback:
         return
     lacking = {c.node.label: c for c in binder.calls if not device.offers(c.kernel)}
     if lacking:
         whom = ", ".join(f"{label} ({call.node.op})" for label, call in lacking.items())
         advice = "allow_fallback=True (--allow-fallback) runs them on the processor"
         raise UnsupportedError(f"device {device.name!r} has no kernels for {whom}; {advice}")
+
+
+def _check_sizes(binder: Binder, device: Device) -> None:
+    """Raise ModelError for an array of more elements than a GPU's kernels count."""
+    for call in binder.calls:
+        for buffer in call.buffers():
+            if buffer.size >= MOST_ON_GPU:
+                raise ModelError(
+                    f"{call.node.label}: an array of {buffer.size:,} elements is too large for device {device.name!r}, "
+                    f"whose kernels count to {MOST_ON_GPU - 1:,}: use smaller batches or pictures"
+                )
 
 
 def _smaller(graph: Graph, peak: int, device: Device) -> str:

@@ -40,6 +40,12 @@ def test_activations(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         model(np.zeros((64, 64, 64), np.float32))
 
 
+def test_more_than_kernels_count(model: Model) -> None:
+    x = np.broadcast_to(np.float32(0), (1 << 20, 64, 64))
+    with pytest.raises(ModelError, match=r"turn.*4,294,967,296 elements is too large for device 'cuda'"):
+        model.plan({"x": x})
+
+
 def test_weights(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "upload", full)
     monkeypatch.setattr(runtime, "free_bytes", lambda: 1 << 29)
