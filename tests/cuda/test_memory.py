@@ -55,6 +55,8 @@ def test_weights(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_other_threads_start_while_one_captures() -> None:
     """It goes into the common stream, not into the graph."""
+    if _cuda.TARGET == "ptx":
+        pytest.skip("there are no streams where nothing runs")
     common, found = _cuda.stream(), []
     with _cuda.launching_apart() as apart:
         assert _cuda.stream() is apart is not common
