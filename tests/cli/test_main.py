@@ -69,7 +69,7 @@ def test_version(cli: Cli) -> None:
         ("summary", "m.onnx", "--shape", "input=a"),
         ("train", "--data", "digits"),
         ("train", "m.onnx"),
-        ("train", "m.onnx", "--data", "x", "--device", "cuda"),
+        ("train", "m.onnx", "--data", "x", "--device", "gpu"),
         ("train", "m.onnx", "--data", "x", "--epochs", "0"),
     ],
 )
