@@ -55,6 +55,7 @@ __all__ = [
     "TARGET",
     "WAVES",
     "Kernel",
+    "Narrow",
     "cuda",
     "device",
     "intrinsic",
@@ -75,6 +76,29 @@ WAVES = 2 if SIMULATED else 16384
 
 COMPILED: dict[tuple[str, str, tuple[int, int]], str] = {}
 """What target "ptx" has compiled: module and name of a kernel, its signature, compute capability -> PTX."""
+
+
+class Narrow:
+    """An array whose elements are kept in fewer bits than device code computes them in: see halves.py.
+
+    bits: the array that a kernel gets the memory of. numba_type: what device code takes it for.
+    """
+
+    bits: Any
+
+    def numba_type(self) -> Any:
+        raise NotImplementedError
+
+    @property
+    def _numba_type_(self) -> Any:
+        return self.numba_type()
+
+    @staticmethod
+    def prepare_args(kind: Any, value: Any, **_: Any) -> tuple[Any, Any]:
+        """An argument of a launch as Numba knows how to hand it over."""
+        if isinstance(value, Narrow):
+            return types.Array(types.uint16, 1, "C"), value.bits
+        return kind, value
 
 
 @cache
@@ -111,7 +135,7 @@ class Kernel:
     def __init__(self, function: Callable[..., None], registers: int | None) -> None:
         self.function = function
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {} if SIMULATED else {"extensions": [Narrow]}
         if registers is not None and not SIMULATED:
             options["max_registers"] = registers
         self.code = cuda.jit(function, **options)
@@ -168,6 +192,8 @@ def _compile(code: Kernel, args: tuple[Any, ...]) -> None:
 
 def _type_of(argument: Any) -> Any:
     """The type that a launch would give a kernel's parameter."""
+    if isinstance(argument, Narrow):
+        return argument.numba_type()
     if isinstance(argument, np.ndarray):
         return types.Array(_scalar(argument.dtype), argument.ndim, "C")
     if isinstance(argument, tuple):

@@ -2,6 +2,8 @@
 the elements one by one elsewhere, so that any array and any count will do.
 
 `get` reads one element, by the way of memory that stays as it is; so loads need not wait for stores before them.
+
+Of an array that is kept in 16 bits (halves.py), they read and take float32.
 """
 
 from __future__ import annotations
@@ -49,19 +51,38 @@ if SIMULATED:
         y[at] = value
 
 else:
+    from nbcnn.kernels.cuda.halves import HalfType, bits_pointer, narrow, widen
 
     def _bytes(context: Any, x: Any) -> int:
         """What four elements must be a multiple of to be accessed at once."""
+        if isinstance(x, HalfType):
+            return 2 * WIDTH
         return min(WIDTH * context.get_abi_sizeof(context.get_data_type(x.dtype)), BYTES)
+
+    def _type(x: Any) -> Any:
+        """What an element of an array is to device code."""
+        return types.float32 if isinstance(x, HalfType) else x.dtype
 
     def _pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
         """Pointer to array[at]; nothing is checked."""
+        if isinstance(kind, HalfType):
+            return bits_pointer(context, builder, kind, array, at)
         return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
 
-    def _vector(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
-        """Pointer to array[at : at + 4], one value."""
-        vector = ir.VectorType(context.get_data_type(kind.dtype), WIDTH)
-        return builder.bitcast(_pointer(context, builder, kind, array, at), vector.as_pointer())
+    def _vector(pointer: Any) -> Any:
+        """Pointer to an element and its neighbours as one value."""
+        return ir.VectorType(pointer.type.pointee, WIDTH).as_pointer()
+
+    def _from_data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+        """What is in memory, as device code computes with it."""
+        if isinstance(kind, HalfType):
+            return widen(builder, kind, value)
+        return context.data_model_manager[kind.dtype].from_data(builder, value)
+
+    def _as_data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+        if isinstance(kind, HalfType):
+            return narrow(builder, kind, value)
+        return context.data_model_manager[kind.dtype].as_data(builder, value)
 
     @intrinsic
     def get(typingctx, x, at):
@@ -70,9 +91,9 @@ else:
         def codegen(context, builder, signature, args):
             value = builder.load(_pointer(context, builder, x, *args))
             value.set_metadata("invariant.load", builder.module.add_metadata([]))
-            return context.data_model_manager[x.dtype].from_data(builder, value)
+            return _from_data(context, builder, x, value)
 
-        return x.dtype(x, types.int64), codegen
+        return _type(x)(x, types.int64), codegen
 
     @intrinsic
     def aligned(typingctx, x, at):
@@ -90,12 +111,13 @@ else:
         """x[at : at + 4] as a tuple; `aligned` must hold."""
 
         def codegen(context, builder, signature, args):
-            vector = builder.load(_vector(context, builder, x, *args), align=_bytes(context, x))
-            model = context.data_model_manager[x.dtype]
-            found = [model.from_data(builder, builder.extract_element(vector, ir.IntType(32)(k))) for k in range(WIDTH)]
+            pointer = _pointer(context, builder, x, *args)
+            vector = builder.load(builder.bitcast(pointer, _vector(pointer)), align=_bytes(context, x))
+            elements = [builder.extract_element(vector, ir.IntType(32)(k)) for k in range(WIDTH)]
+            found = [_from_data(context, builder, x, element) for element in elements]
             return context.make_tuple(builder, signature.return_type, found)
 
-        return types.UniTuple(x.dtype, WIDTH)(x, types.int64), codegen
+        return types.UniTuple(_type(x), WIDTH)(x, types.int64), codegen
 
     @intrinsic
     def store(typingctx, y, at, a, b, c, d):
@@ -103,15 +125,14 @@ else:
 
         def codegen(context, builder, signature, args):
             array, at, *values = args
-            pointer = _vector(context, builder, y, array, at)
-            model = context.data_model_manager[y.dtype]
-            vector = ir.Constant(pointer.type.pointee, ir.Undefined)
+            pointer = _pointer(context, builder, y, array, at)
+            vector = ir.Constant(_vector(pointer).pointee, ir.Undefined)
             for k, value in enumerate(values):
-                vector = builder.insert_element(vector, model.as_data(builder, value), ir.IntType(32)(k))
-            builder.store(vector, pointer, align=_bytes(context, y))
+                vector = builder.insert_element(vector, _as_data(context, builder, y, value), ir.IntType(32)(k))
+            builder.store(vector, builder.bitcast(pointer, _vector(pointer)), align=_bytes(context, y))
             return context.get_dummy_value()
 
-        return types.void(y, types.int64, *[y.dtype] * WIDTH), codegen
+        return types.void(y, types.int64, *[_type(y)] * WIDTH), codegen
 
     @intrinsic
     def _element(typingctx, x, at):
@@ -120,19 +141,20 @@ else:
         """
 
         def codegen(context, builder, signature, args):
-            return context.unpack_value(builder, x.dtype, _pointer(context, builder, x, *args))
+            return _from_data(context, builder, x, builder.load(_pointer(context, builder, x, *args)))
 
-        return x.dtype(x, types.int64), codegen
+        return _type(x)(x, types.int64), codegen
 
     @intrinsic
     def _put(typingctx, y, at, value):
         """y[at] = value; at is not negative."""
 
         def codegen(context, builder, signature, args):
-            context.pack_value(builder, y.dtype, args[2], _pointer(context, builder, y, *args[:2]))
+            value = _as_data(context, builder, y, args[2])
+            builder.store(value, _pointer(context, builder, y, *args[:2]))
             return context.get_dummy_value()
 
-        return types.void(y, types.int64, y.dtype), codegen
+        return types.void(y, types.int64, _type(y)), codegen
 
 
 @device
