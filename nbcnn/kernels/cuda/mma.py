@@ -7,8 +7,9 @@ t = lane % 4. Of D (16, 8) += A (16, 8) B (8, 8) it holds
 - of B: (t, g), (t + 4, g);
 - of D: (g, 2 t), (g, 2 t + 1), (g + 8, 2 t), (g + 8, 2 t + 1).
 
-TF32 is float32 with 10 bits of mantissa; sums stay float32. The simulator gets the same functions from
-mma_simulated.py.
+TF32 is float32 with 10 bits of mantissa; sums stay float32. Of 16 bits, "mma.sync.aligned.m16n8k16" (.f16, .bf16) takes
+twice the depth: a lane holds the same places, each of which is a word of two neighbours in depth. The simulator gets
+the same functions from mma_simulated.py.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ __all__ = [
     "copy_2",
     "copy_4",
     "multiply",
+    "multiply_bfloat16",
     "multiply_exactly",
+    "multiply_float16",
     "multiply_pairs",
     "shared_floats",
     "tf32",
@@ -41,7 +44,9 @@ if SIMULATED:
         copy_2,
         copy_4,
         multiply,
+        multiply_bfloat16,
         multiply_exactly,
+        multiply_float16,
         multiply_pairs,
         shared_floats,
         tf32,
@@ -103,33 +108,46 @@ else:
 
         return types.int32(types.float32), codegen
 
-    MULTIPLY = (
-        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$0,$1,$2,$3};"
-    )
+    def _emit_multiply(shape: str, kinds: str) -> Any:
+        """The code generator of the products of all fragments."""
+        text = f"mma.sync.aligned.{shape}.row.col.{kinds} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$0,$1,$2,$3}};"
 
-    @intrinsic
-    def multiply(typingctx, sums, a, b):
-        """sums + a b. sums: fragments of D's as `zeros` makes them; a: a fragment of A for each row of D's, b: one of B
-        for each column, made by `tf32`. All lanes of a warp must come here together.
-        """
-
-        def codegen(context, builder, signature, args):
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            sums, a, b = signature.args
             kind = ir.LiteralStructType([FLOAT] * FRAGMENT_D)
             function = ir.FunctionType(kind, [WORD] * (FRAGMENT_A + FRAGMENT_B) + [FLOAT] * FRAGMENT_D)
-            asm = ir.InlineAsm(function, MULTIPLY, "=f,=f,=f,=f,r,r,r,r,r,r,0,1,2,3")
+            asm = ir.InlineAsm(function, text, "=f,=f,=f,=f,r,r,r,r,r,r,0,1,2,3")
             found = []
             for i in range(a.count):
                 for j in range(b.count):
                     place = i * b.count + j
                     left = [builder.extract_value(args[1], (i, k)) for k in range(FRAGMENT_A)]
                     right = [builder.extract_value(args[2], (j, k)) for k in range(FRAGMENT_B)]
+                    words = [builder.bitcast(value, WORD) for value in left + right]
                     have = [builder.extract_value(args[0], (place, k)) for k in range(FRAGMENT_D)]
-                    d = builder.call(asm, left + right + have, attrs=("convergent",))  # by all lanes: not to be moved
+                    d = builder.call(asm, words + have, attrs=("convergent",))  # by all lanes: not to be moved
                     values = [builder.extract_value(d, k) for k in range(FRAGMENT_D)]
                     found.append(context.make_tuple(builder, sums.dtype, values))
             return context.make_tuple(builder, sums, found)
 
-        return sums(sums, a, b), codegen
+        return codegen
+
+    @intrinsic
+    def multiply(typingctx, sums, a, b):
+        """sums + a b. sums: fragments of D's as `zeros` makes them; a: a fragment of A for each row of D's, b: one of B
+        for each column, made by `tf32`. All lanes of a warp must come here together.
+        """
+        return sums(sums, a, b), _emit_multiply("m16n8k8", "f32.tf32.tf32.f32")
+
+    @intrinsic
+    def multiply_float16(typingctx, sums, a, b):
+        """As `multiply`, of fragments of words (of 32 bits, whatever their type) that are pairs of float16."""
+        return sums(sums, a, b), _emit_multiply("m16n8k16", "f32.f16.f16.f32")
+
+    @intrinsic
+    def multiply_bfloat16(typingctx, sums, a, b):
+        """As `multiply_float16`, of bfloat16."""
+        return sums(sums, a, b), _emit_multiply("m16n8k16", "f32.bf16.bf16.f32")
 
     @intrinsic
     def multiply_exactly(typingctx, sums, left, right):

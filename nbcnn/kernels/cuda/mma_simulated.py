@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from nbcnn.kernels.cuda._cuda import cuda, device
 
@@ -19,7 +20,9 @@ __all__ = [
     "copy_2",
     "copy_4",
     "multiply",
+    "multiply_bfloat16",
     "multiply_exactly",
+    "multiply_float16",
     "multiply_pairs",
     "shared_floats",
     "tf32",
@@ -56,13 +59,29 @@ def tf32(value):
 
 @device
 def multiply(sums, a, b):
+    return _multiply(sums, a, b, np.float32)
+
+
+@device
+def multiply_float16(sums, a, b):
+    return _multiply(sums, a, b, np.float16)
+
+
+@device
+def multiply_bfloat16(sums, a, b):
+    return _multiply(sums, a, b, bfloat16)
+
+
+def _multiply(sums: Any, a: Any, b: Any, kind: Any) -> Any:
+    """sums + a b, for fragments whose words of 32 bits are one number or two of a kind."""
     thread = cuda.threadIdx.x
     warp, lane = thread // WARP, thread % WARP
     _fragments[thread] = (a, b)
     cuda.syncthreads()
     if lane == 0:
         held = [_fragments[warp * WARP + k] for k in range(WARP)]
-        _products[warp] = _left(held, len(a)) @ _right(held, len(b))
+        left, right = (words.view(kind).astype(np.float64) for words in (_left(held, len(a)), _right(held, len(b))))
+        _products[warp] = left @ right.T
     cuda.syncthreads()
     found = iter(_held(_products[warp], lane))
     return tuple([tuple([np.float32(s + next(found)) for s in fragment]) for fragment in sums])
@@ -93,23 +112,23 @@ def multiply_pairs(sums, left, right):
 
 
 def _left(held: list[tuple[Any, Any]], tiles: int) -> np.ndarray:
-    """The matrix (16 * tiles, 8) of the fragments of A."""
-    matrix = np.zeros((tiles, 16, 8))
+    """The words (16 * tiles, 8) of the fragments of A."""
+    matrix = np.zeros((tiles, 16, 8), np.uint32)
     for lane, (a, _) in enumerate(held):
         for i in range(tiles):
             for k, (row, column) in enumerate(((0, 0), (8, 0), (0, 4), (8, 4))):
-                matrix[i, lane // 4 + row, lane % 4 + column] = a[i][k]
+                matrix[i, lane // 4 + row, lane % 4 + column] = a[i][k].view(np.uint32)
     return matrix.reshape(-1, 8)
 
 
 def _right(held: list[tuple[Any, Any]], tiles: int) -> np.ndarray:
-    """The matrix (8, 8 * tiles) of the fragments of B."""
-    matrix = np.zeros((8, tiles, 8))
+    """The words (8 * tiles, 8) of the fragments of B, column by column."""
+    matrix = np.zeros((tiles, 8, 8), np.uint32)
     for lane, (_, b) in enumerate(held):
         for j in range(tiles):
             for k in range(2):
-                matrix[lane % 4 + 4 * k, j, lane // 4] = b[j][k]
-    return matrix.reshape(8, -1)
+                matrix[j, lane // 4, lane % 4 + 4 * k] = b[j][k].view(np.uint32)
+    return matrix.reshape(-1, 8)
 
 
 def _held(product: np.ndarray, lane: int) -> list[float]:
