@@ -1,7 +1,8 @@
 """The convolutions that are made for tensor cores, against the float64 oracle.
 
 In the simulator they run on fragments and copies put together as the PTX ISA says (mma_simulated.py), with four warps
-for each tile; on a GPU this is where TF32 is computed.
+for each tile; on a GPU this is where TF32 is computed, and float16 and bfloat16. Layers of 16 bits are compared with
+what the oracle makes of inputs that are rounded the same.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+from halves import EPSILON, give, rounded, take
 
-from nbcnn.kernels.cuda import runtime, tensor_conv, tiling
+from nbcnn.kernels.cuda import pack, tensor_conv, tiling
 from nbcnn.kernels.cuda._cuda import SIMULATED, TARGET
 from nbcnn.kernels.cuda.panels import panels_of
 from nbcnn.ops.gather import window_taps
@@ -35,6 +37,8 @@ class Layer:
     exact: bool = False
     one_tap: bool = False
     """Whether the tap is given as numbers, as conv_pointwise does."""
+    kinds: tuple[str | None, str | None, str | None] = (None, None, None)
+    """What x and w, the residual and y are kept in: float16, bfloat16 or, None, float32."""
 
 
 LAYERS = {
@@ -54,6 +58,35 @@ LAYERS = {
     "exact, few channels": Layer((1, 3, 7, 7), (20, 3, 3, 3), {"strides": [2, 2]}, exact=True),
 }
 
+F, B = "float16", "bfloat16"
+HALVES = {
+    "more steps than stages": Layer((1, 40, 5, 7), (40, 40, 2, 2), {"pads": [1, 0, 0, 1]}, kinds=(F, None, F)),
+    "largest tile": Layer(
+        (1, 72, 8, 9), (72, 72, 1, 2), {"pads": [0, 0, 0, 1]}, (4, 2, 1), residual=True, kinds=(B, B, B)
+    ),
+    "groups, strided": Layer(
+        (2, 32, 5, 5),
+        (12, 16, 2, 2),
+        {"group": 2, "strides": [2, 2], "pads": [1, 1, 0, 0]},
+        residual=True,
+        kinds=(F, F, F),
+    ),
+    "channels that are no fours": Layer((1, 8, 4, 4), (6, 8, 2, 2), residual=True, kinds=(B, B, B)),
+    "depth in parts": Layer(
+        (1, 40, 3, 3), (40, 40, 3, 1), {"pads": [1, 0, 1, 0]}, (2, 1, 3), residual=True, kinds=(F, B, F)
+    ),
+    "rows": Layer((70, 48, 1, 1), (33, 48, 1, 1), one_tap=True, kinds=(B, None, None)),
+    "few channels, in parts": Layer(
+        (1, 6, 5, 5), (9, 6, 3, 3), {"pads": [1, 1, 1, 1]}, (4, 1, 2), residual=True, kinds=(F, None, F)
+    ),
+    "odd pairs": Layer((5, 42, 1, 1), (6, 42, 1, 1), one_tap=True, residual=True, kinds=(B, F, B)),
+    "first layer": Layer(
+        (2, 3, 7, 7), (20, 3, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}, residual=True, kinds=(None, None, B)
+    ),
+    "first layer, wide": Layer((1, 4, 3, 3), (8, 4, 1, 2), residual=True, kinds=(None, F, F)),
+}
+"""Whose arrays are kept in 16 bits."""
+
 LARGE = {
     "3x3": Layer((8, 64, 28, 28), (160, 64, 3, 3), {"pads": [1, 1, 1, 1]}, None, residual=True),
     "3x3, strided": Layer((4, 128, 29, 30), (256, 128, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}, None),
@@ -64,6 +97,12 @@ LARGE = {
     "groups": Layer((2, 128, 28, 28), (128, 4, 3, 3), {"group": 32, "pads": [1, 1, 1, 1]}, None),
 }
 """Networks' own sizes, which take a GPU."""
+WAYS = {
+    "tf32": {},
+    "exact": {"exact": True},
+    "float16": {"kinds": (F, F, F)},
+    "bfloat16": {"kinds": (B, B, B)},
+}
 
 
 @pytest.fixture
@@ -79,24 +118,27 @@ def run(layer: Layer, x: np.ndarray, w: np.ndarray, bias: np.ndarray, residual: 
     packing = dense(group, w.shape[0] // group, w.shape[1], w.shape[2:], 4)
     begins = layer.attrs.get("pads", [0, 0])[:2]
     taps = [(0, *move, number) for move, number in window_taps(w.shape[2:], dilations, begins)]
+    kind, residual_kind, y_kind = layer.kinds
+    weights = give(np.full(packing.size, np.nan, np.float32), kind)
+    pack.pack_weights(give(w, None), weights, packing.dims, packing.order)
     images, channels, height, width = residual.shape
-    pixels = images * height * width
+    pixels, words = images * height * width, 2 if kind else 1
     room = (
         layer.tile[2] * pixels * channels
         if layer.tile
-        else tiling.scratch_size(pixels, packing.channels, group, packing.run, x.shape[1], packing.taps)
+        else tiling.scratch_size(
+            pixels, packing.channels, group, packing.run // words, x.shape[1] // words, packing.taps
+        )
     )
-    y = runtime.upload(np.full(residual.size, np.nan, np.float32))
+    y = give(np.full(residual.size, np.nan, np.float32), y_kind)
     tensor_conv.convolve(
-        runtime.upload(np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(-1)),
-        runtime.upload(packing._pack(w)),
-        runtime.upload(bias),
-        runtime.upload(
-            np.ascontiguousarray(np.moveaxis(residual, 1, -1)).reshape(-1)[: residual.size * layer.residual]
-        ),
+        give(np.moveaxis(x, 1, -1), kind),
+        weights,
+        give(bias, None),
+        give(np.moveaxis(residual, 1, -1)[: len(residual) * layer.residual], residual_kind),
         y,
-        taps[0] if layer.one_tap else runtime.upload(np.array(taps, np.int64).reshape(-1)),
-        runtime.upload(np.full(room, np.nan, np.float32)),
+        taps[0] if layer.one_tap else give(np.array(taps, np.int64), None),
+        give(np.full(room, np.nan, np.float32), None),
         (images, 1, height, width),
         (1, *x.shape[2:], x.shape[1], packing.run, 1, *strides),
         (1, height, width, channels, 0, 0, 0, 1, 1, 1),
@@ -106,19 +148,24 @@ def run(layer: Layer, x: np.ndarray, w: np.ndarray, bias: np.ndarray, residual: 
         layer.exact,
         *bounds,
     )
-    return np.moveaxis(runtime.download(y).reshape(images, height, width, channels), -1, 1)
+    return np.moveaxis(take(y).reshape(images, height, width, channels), -1, 1)
 
 
 def check(layer: Layer) -> None:
     rng = np.random.default_rng(0)
     x, w, bias = (rng.standard_normal(s).astype(np.float32) for s in (layer.shape, layer.weights, layer.weights[0]))
+    kind, residual_kind, y_kind = layer.kinds
+    x, w = rounded(x, kind), rounded(w, kind)
     y = reference.conv(x, w, bias, **layer.attrs)
-    residual = rng.standard_normal(y.shape).astype(np.float32)
+    residual = rounded(rng.standard_normal(y.shape).astype(np.float32), residual_kind)
     bounds = np.float32(-2), np.float32(3)
     got = run(layer, x, w, bias, residual, bounds)
-    rounding = 1e-5 if layer.exact else 1e-3
+    rounding = 1e-5 if layer.exact or kind else 1e-3
     np.testing.assert_allclose(
-        got, np.clip(y + layer.residual * residual, *bounds), rtol=0, atol=rounding * np.abs(y).max()
+        got,
+        np.clip(y + layer.residual * residual, *bounds),
+        rtol=1.01 * EPSILON[y_kind],
+        atol=rounding * np.abs(y).max(),
     )
 
 
@@ -128,11 +175,20 @@ def test_convolution(name: str, choose: Any) -> None:
     check(LAYERS[name])
 
 
+@pytest.mark.parametrize("name", HALVES)
+def test_convolution_of_halves(name: str, choose: Any) -> None:
+    choose(HALVES[name].tile)
+    check(HALVES[name])
+
+
 @pytest.mark.skipif(TARGET != "gpu", reason="large layers take a GPU")
-@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", LARGE)
-def test_large_convolution(name: str, exact: bool) -> None:
-    check(replace(LARGE[name], exact=exact))
+def test_large_convolution(name: str, way: str) -> None:
+    layer = replace(LARGE[name], **WAYS[way])
+    if layer.weights[1] % 2:  # x and w of 16 bits have even channels
+        layer = replace(layer, kinds=(None, *layer.kinds[1:]))
+    check(layer)
 
 
 def test_nan_stays_nan(choose: Any) -> None:

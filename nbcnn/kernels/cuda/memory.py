@@ -12,7 +12,7 @@ from typing import Any
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, device, intrinsic, ir, types
 
-__all__ = ["WIDTH", "aligned", "gather", "get", "load", "read", "store", "write"]
+__all__ = ["WIDTH", "aligned", "gather", "get", "load", "load_pairs", "read", "store", "write"]
 
 WIDTH = 4
 """Elements that a thread takes at once where it can."""
@@ -36,6 +36,11 @@ if SIMULATED:
     def load(x, at):
         """x[at : at + 4] as a tuple; `aligned` must hold."""
         return x[at], x[at + 1], x[at + 2], x[at + 3]
+
+    @device
+    def load_pairs(x, at):
+        """(x[at], x[at + 1]), ... (x[at + 6], x[at + 7]) of an array that is kept in 16 bits, on 16 bytes."""
+        return tuple([(x[at + k], x[at + k + 1]) for k in range(0, 2 * WIDTH, 2)])
 
     @device
     def store(y, at, a, b, c, d):
@@ -118,6 +123,22 @@ else:
             return context.make_tuple(builder, signature.return_type, found)
 
         return types.UniTuple(_type(x), WIDTH)(x, types.int64), codegen
+
+    @intrinsic
+    def load_pairs(typingctx, x, at):
+        """(x[at], x[at + 1]), ... (x[at + 6], x[at + 7]) of an array that is kept in 16 bits, on 16 bytes."""
+        pair = types.UniTuple(types.float32, 2)
+
+        def codegen(context, builder, signature, args):
+            word, half = ir.IntType(32), ir.IntType(16)
+            pointer = builder.bitcast(_pointer(context, builder, x, *args), ir.VectorType(word, WIDTH).as_pointer())
+            vector = builder.load(pointer, align=BYTES)
+            words = [builder.extract_element(vector, word(k)) for k in range(WIDTH)]
+            found = [[builder.trunc(builder.lshr(v, word(shift)), half) for shift in (0, 16)] for v in words]
+            pairs = [context.make_tuple(builder, pair, [widen(builder, x, bits) for bits in v]) for v in found]
+            return context.make_tuple(builder, signature.return_type, pairs)
+
+        return types.UniTuple(pair, WIDTH)(x, types.int64), codegen
 
     @intrinsic
     def store(typingctx, y, at, a, b, c, d):

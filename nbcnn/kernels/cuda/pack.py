@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, cuda, device, kernel, launch, spread
+from nbcnn.kernels.cuda.halves import is_half
 from nbcnn.kernels.cuda.index import divide, remainder
-from nbcnn.kernels.cuda.panels import panels_of
+from nbcnn.kernels.cuda.panels import of_pairs, panels_of
 
 __all__ = ["pack_weights", "transpose_weights", "unpack_weights"]
 
@@ -32,9 +33,9 @@ def _place(i, dims, order, width, panels):
 
 
 @kernel
-def _pack(w, out, dims, order, width, panels):
+def _pack(w, out, dims, order, width, panels, paired):
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        place = _place(i, dims, order, width, panels)
+        place = _place(of_pairs(i, width) if paired else i, dims, order, width, panels)
         out[i] = w[place] if place >= 0 else w.dtype.type(0)
 
 
@@ -47,8 +48,11 @@ def _unpack(panels_data, out, dims, order, width, panels):
 
 
 def pack_weights(w, out, dims, order):
-    """out = panels of w. dims: (groups, output channels a group, taps, inner, depth); order: their strides in w."""
-    spread(_pack, out.size, w, out, dims, order, *panels_of(dims[1], out))
+    """out = panels of w. dims: (groups, output channels a group, taps, inner, depth); order: their strides in w.
+
+    An `out` of 16 bits gets the order of pairs (panels.py).
+    """
+    spread(_pack, out.size, w, out, dims, order, *panels_of(dims[1], out), int(is_half(out)))
 
 
 def unpack_weights(panels_data, out, dims, order):

@@ -11,6 +11,9 @@ stages of a ring in shared memory. There are two ways to fetch a step:
 
 Where a tap falls off the picture, a copy fills in zeros and reads nothing. Sums start with the bias.
 
+Arrays of 16 bits (halves.py) are multiplied as words of two channels: whatever counts elements of x or its channels
+counts words then. Their weights come in the order of pairs (panels.py), whose words lie as float32 does.
+
 Where tiles are few and the depth is long, blocks share the depth of a tile; what they have goes to scratch memory, and
 `_add_parts` adds it up in order.
 """
@@ -21,11 +24,18 @@ import math
 
 from nbcnn.kernels.cuda import tiling
 from nbcnn.kernels.cuda._cuda import TARGET, cuda, kernel, launch, spread, types
+from nbcnn.kernels.cuda.halves import is_half, kind_of
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.mma import commit, copy_1, copy_2, copy_4, shared_floats, wait
 from nbcnn.kernels.cuda.pixels import clamp, count, locate, row_of, start_of, tap_start
 from nbcnn.kernels.cuda.tile_sums import begin, end
-from nbcnn.kernels.cuda.tiles import multiply_tile, multiply_tile_exactly, weight_place
+from nbcnn.kernels.cuda.tiles import (
+    multiply_tile,
+    multiply_tile_bfloat16,
+    multiply_tile_exactly,
+    multiply_tile_float16,
+    weight_place,
+)
 from nbcnn.kernels.cuda.tiling import DEPTH, FLAT_FLOATS, FLOATS, THREADS
 from nbcnn.kernels.cuda.unroll import each, inlined
 
@@ -242,7 +252,8 @@ def _walk(fetch, multiply, sums, state, steps, buffer, rows, columns, ahead, arg
 
 
 @inlined
-def _convolve_wide(multiply, buffer, x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+def _convolve_wide(multiply, x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    buffer = shared_floats(FLOATS)
     rows, columns, ahead = shape
     grid, source, target, weights, panels = geometry
     block = _block(grid, weights, cut, rows, columns)
@@ -267,7 +278,10 @@ def _convolve_wide(multiply, buffer, x, w, bias, residual, y, taps, shape, geome
 
 
 @inlined
-def _convolve_flat(multiply, buffer, places, spots, x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+def _convolve_flat(multiply, x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    buffer = shared_floats(FLAT_FLOATS)
+    places = cuda.shared.array(TALLEST, types.int64)
+    spots = cuda.shared.array(TALLEST_TIMES_3, types.int32)
     rows, columns, ahead = shape
     grid, source, target, weights, panels = geometry
     block = _block(grid, weights, cut, rows, columns)
@@ -291,32 +305,51 @@ def _convolve_flat(multiply, buffer, places, spots, x, w, bias, residual, y, tap
 
 @kernel
 def _wide(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
-    buffer = shared_floats(FLOATS)
-    _convolve_wide(multiply_tile, buffer, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+    _convolve_wide(multiply_tile, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
 
 
 @kernel
 def _wide_exact(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
-    buffer = shared_floats(FLOATS)
-    _convolve_wide(multiply_tile_exactly, buffer, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+    _convolve_wide(multiply_tile_exactly, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+
+
+@kernel
+def _wide_float16(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    _convolve_wide(multiply_tile_float16, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+
+
+@kernel
+def _wide_bfloat16(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    _convolve_wide(multiply_tile_bfloat16, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
 
 
 @kernel
 def _flat(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
-    buffer = shared_floats(FLAT_FLOATS)
-    places = cuda.shared.array(TALLEST, types.int64)
-    spots = cuda.shared.array(TALLEST_TIMES_3, types.int32)
-    _convolve_flat(multiply_tile, buffer, places, spots, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+    _convolve_flat(multiply_tile, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
 
 
 @kernel
 def _flat_exact(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
-    buffer = shared_floats(FLAT_FLOATS)
-    places = cuda.shared.array(TALLEST, types.int64)
-    spots = cuda.shared.array(TALLEST_TIMES_3, types.int32)
-    _convolve_flat(
-        multiply_tile_exactly, buffer, places, spots, x, w, bias, residual, y, taps, shape, geometry, cut, low, high
-    )
+    _convolve_flat(multiply_tile_exactly, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+
+
+@kernel
+def _flat_float16(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    _convolve_flat(multiply_tile_float16, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+
+
+@kernel
+def _flat_bfloat16(x, w, bias, residual, y, taps, shape, geometry, cut, low, high):
+    _convolve_flat(multiply_tile_bfloat16, x, w, bias, residual, y, taps, shape, geometry, cut, low, high)
+
+
+CODES = {
+    "tf32": (_wide, _flat),
+    "exact": (_wide_exact, _flat_exact),
+    "float16": (_wide_float16, _flat_float16),
+    "bfloat16": (_wide_bfloat16, _flat_bfloat16),
+}
+"""How numbers are multiplied -> kernels for the two ways to fetch a step."""
 
 
 @kernel
@@ -340,18 +373,22 @@ def _on_16_bytes(x):
 def convolve(x, w, bias, residual, y, taps, scratch, grid, source, target, weights, panels, inside, exact, low, high):
     """What conv.conv_gather computes, with the width of the panels and their number in a group. taps: an array, or
     (0, 0, 0, 0) for one tap that takes pixels as they lie. scratch: room for parts, as much as tiling.scratch_size
-    says. inside: whether no tap ever falls off the picture. exact: in full precision.
+    says. inside: whether no tap ever falls off the picture. exact: in full precision, where x and w have 32 bits; both
+    may have 16, of one kind, and then run and pitch are even, and w is in the order of pairs.
     """
+    way = kind_of(x) or ("exact" if exact else "tf32")
+    if is_half(x):
+        x, w, source = x.words(), w.words(), (*source[:3], source[3] // 2, source[4] // 2, *source[5:])
     pixels, (group_count, channels, _taps) = grid[0] * grid[1] * grid[2] * grid[3], weights
     run, pitch, total = source[4], source[3], group_count * channels
     flat = tiling.is_flat(run, pitch) or not _on_16_bytes(x)
     steps = tiling.steps_of(run, len(taps) // 4, flat)
     rows, columns, parts = tiling.choose(pixels, channels, group_count, steps, flat)
-    if exact:  # so many sums of the largest tile are too many for the registers, with what is multiplied
+    if way == "exact":  # so many sums of the largest tile are too many for the registers, with what is multiplied
         columns = 1
     if parts * pixels * total > scratch.size:
         parts = 1
-    code = (_flat_exact if exact else _flat) if flat else (_wide_exact if exact else _wide)
+    code = CODES[way][flat]
     blocks = tiling.tiles(rows, columns, pixels, channels) * group_count * parts
     shape = (0,) * rows, (0,) * columns, (0,) * (tiling.stages(rows, columns, flat) - 2)
     in_line = target[:3] == grid[1:] and target[4:] == (0, 0, 0, 1, 1, 1)

@@ -13,13 +13,16 @@ for any others, as long as all who use them agree. A lane (g, t) reads depths 4 
 of them are k = t and t + 4 of one product, 2 and 3 of a second one. Rows g and g + 8 are neighbouring channels, and a
 second D has the next two. So a lane ends with four neighbouring channels for each of its pixels, which it stores at
 once: of 32 channels, 4 g to 4 g + 3, and of eight pixels, 2 t and 2 t + 1.
+
+Where numbers have 16 bits, an element of the depth is a word: two neighbours of a pixel, or two depths of a channel's
+weights, which a tensor core takes as they are.
 """
 
 from __future__ import annotations
 
 from nbcnn.kernels.cuda._cuda import cuda
 from nbcnn.kernels.cuda.memory import load
-from nbcnn.kernels.cuda.mma import multiply, multiply_pairs, tf32
+from nbcnn.kernels.cuda.mma import multiply, multiply_bfloat16, multiply_float16, multiply_pairs, tf32
 from nbcnn.kernels.cuda.tiling import DEPTH
 from nbcnn.kernels.cuda.unroll import each, inlined
 
@@ -28,7 +31,9 @@ __all__ = [
     "corner",
     "lane_of",
     "multiply_tile",
+    "multiply_tile_bfloat16",
     "multiply_tile_exactly",
+    "multiply_tile_float16",
     "pixel_tiles",
     "weight_place",
 ]
@@ -78,37 +83,63 @@ def _pixels(_, j, args):
 
 
 @inlined
-def _first(four, j, args):
-    """The fragment of B for the first product."""
-    return tf32(four[0]), tf32(four[1])
-
-
-@inlined
-def _second(four, j, args):
-    return tf32(four[2]), tf32(four[3])
-
-
-@inlined
-def _fragment(_, i, args):
-    """The fragment of A for row i of D's. at: where its chunks lie, for even and odd i."""
+def _chunk(_, i, args):
+    """What a lane has of row i of D's. at: where its chunks lie, for even and odd i."""
     buffer, even, odd = args
-    a, b, c, d = load(buffer, (odd if i & 1 else even) + 64 * (i >> 1))
-    return tf32(a), tf32(b), tf32(c), tf32(d)
+    return load(buffer, (odd if i & 1 else even) + 64 * (i >> 1))
 
 
 @inlined
-def multiply_tile(sums, buffer, at, rows, columns):
-    """sums + the product of one step, which lies in shared memory from `at` on, on tensor cores."""
+def _round(value, i, nothing):
+    return tf32(value)
+
+
+@inlined
+def _rounded(fragment, i, nothing):
+    return each(_round, fragment, 0)
+
+
+@inlined
+def _as_it_is(fragment, i, nothing):
+    return fragment
+
+
+@inlined
+def _pair(four, i, second):
+    """The fragment of B for the first or the second product."""
+    return (four[2], four[3]) if second else (four[0], four[1])
+
+
+@inlined
+def _multiply(product, prepare, sums, buffer, at, rows, columns):
     thread = cuda.threadIdx.x
     (g, t), (pixel, channel) = lane_of(thread), corner(thread, rows, columns)
     pixels = each(_pixels, pixel_tiles(rows), (buffer, at + (pixel + g) * DEPTH + 4 * t))
     weights = at + 32 * len(rows) * DEPTH + 2 * channel
     even, odd = weights + weight_place(2 * t, 2 * g, columns), weights + weight_place(2 * t, 2 * g + 1, columns)
-    fragments = each(_fragment, channel_tiles(columns), (buffer, even, odd))
-    sums = multiply(sums, fragments, each(_first, pixels, 0))
+    fragments = each(prepare, each(_chunk, channel_tiles(columns), (buffer, even, odd)), 0)
+    sums = product(sums, fragments, each(prepare, each(_pair, pixels, False), 0))
     line = 128 * len(columns)
-    fragments = each(_fragment, channel_tiles(columns), (buffer, even + line, odd + line))
-    return multiply(sums, fragments, each(_second, pixels, 0))
+    fragments = each(prepare, each(_chunk, channel_tiles(columns), (buffer, even + line, odd + line)), 0)
+    return product(sums, fragments, each(prepare, each(_pair, pixels, True), 0))
+
+
+@inlined
+def multiply_tile(sums, buffer, at, rows, columns):
+    """sums + the product of one step, which lies in shared memory from `at` on, on tensor cores."""
+    return _multiply(multiply, _rounded, sums, buffer, at, rows, columns)
+
+
+@inlined
+def multiply_tile_float16(sums, buffer, at, rows, columns):
+    """As multiply_tile, of words that are pairs of float16."""
+    return _multiply(multiply_float16, _as_it_is, sums, buffer, at, rows, columns)
+
+
+@inlined
+def multiply_tile_bfloat16(sums, buffer, at, rows, columns):
+    """As multiply_tile, of words that are pairs of bfloat16."""
+    return _multiply(multiply_bfloat16, _as_it_is, sums, buffer, at, rows, columns)
 
 
 @inlined
@@ -116,12 +147,6 @@ def _pixel(_, i, args):
     """Four depths of pixel 8 (i / 2) + 2 t + i % 2."""
     buffer, at = args
     return load(buffer, at + DEPTH * (8 * (i >> 1) + (i & 1)))
-
-
-@inlined
-def _chunk(_, i, args):
-    buffer, even, odd = args
-    return load(buffer, (odd if i & 1 else even) + 64 * (i >> 1))
 
 
 @inlined
