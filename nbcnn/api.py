@@ -37,7 +37,8 @@ def load(
     autotune: choose the algorithm of each convolution by timing them when a plan is made, instead of by a cost model;
     what was measured is kept on disk for this machine. device: "cpu", "cuda" (the first GPU) or "auto" (a GPU if one
     works, else the processor; `model.device` says which). precision, on a GPU: "tf32" multiplies float32 on tensor
-    cores, which round the factors to 10 bits, "fp32" in full. allow_fallback: run what has no CUDA kernel on the
+    cores, which round the factors to 10 bits, "fp32" in full; "fp16" and "bf16" keep activations in 16 bits, and
+    multiply those (weights stay float32, and so do sums). allow_fallback: run what has no CUDA kernel on the
     processor. Raises FileError, ModelError, or DeviceError for a device that cannot be used. Operators that the engine
     does not have are named when the model is first run, or by `check`.
     """

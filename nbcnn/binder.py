@@ -101,8 +101,8 @@ class Binder:
         found = self.buffers.get(name)
         if found is None:
             value = self.graph.values[name]
-            assert value.dtype is not None, name
-            found = self.buffers[name] = Buffer(name, value.dtype, value.size, readers_left=self.reads.get(name, 0))
+            assert value.stored is not None, name
+            found = self.buffers[name] = Buffer(name, value.stored, value.size, readers_left=self.reads.get(name, 0))
         return found
 
     def optional(self, name: str) -> Buffer:
@@ -129,8 +129,13 @@ class Binder:
         return Buffer("scratch", np.dtype(dtype or self.dtype), max(int(size), 1))
 
     def alias(self, output: str, source: str) -> None:
-        """Let an output be the very memory of an input: a view, no copy."""
-        have = self.buffers[output] = self.buffer(source)
+        """Let an output be the very memory of an input: a view, no copy, unless one of them is kept in 16 bits."""
+        have = self.buffer(source)
+        if have.dtype != self.graph.values[output].stored:
+            one = (*(1,) * 5, have.size)
+            self.call("copy_strided", have, self.buffer(output), one, 0, (1,) * 6, 0, (1,) * 6)
+            return
+        self.buffers[output] = have
         have.readers_left += self.reads.get(output, 0)
 
     def keep(self) -> None:
@@ -146,7 +151,7 @@ class Binder:
         have = self.buffer(source)
         value = self.graph.values[output]
         free = have.kind == "arena" and have.readers_left <= 1 and id(have) not in (self.kept or ())
-        if not free or have.size != value.size or have.dtype != value.dtype:
+        if not free or have.size != value.size or have.dtype != value.stored:
             return False
         self.alias(output, source)
         return True

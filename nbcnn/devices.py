@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from nbcnn import kernels
 from nbcnn.errors import InputError
@@ -17,11 +18,13 @@ from nbcnn.memory import aligned_bytes
 if TYPE_CHECKING:
     from nbcnn.plan import Plan
 
-__all__ = ["DEVICES", "HOST", "PRECISIONS", "Device", "find_device"]
+__all__ = ["DEVICES", "HALVES", "HOST", "PRECISIONS", "Device", "find_device"]
 
 DEVICES = ("cpu", "cuda", "auto")
-PRECISIONS = ("tf32", "fp32")
-"""What a GPU multiplies float32 in: tensor cores, which round the factors to 10 bits; or in full."""
+HALVES = {"fp16": np.dtype(np.float16), "bf16": np.dtype(bfloat16)}
+"""What activations, and factors of products, are kept in by precisions of 16 bits."""
+PRECISIONS = ("tf32", "fp32", *HALVES)
+"""What a GPU multiplies in: tensor cores, which round factors of float32 to 10 bits; float32 in full; or 16 bits."""
 
 
 class Device:
@@ -34,6 +37,8 @@ class Device:
     backend = "cpu"
     allow_fallback = False
     precision = "fp32"
+    kept: np.dtype | None = None
+    """What activations are kept in, where that is not what they are computed in."""
     tolerance: float | None = None
     """What a comparison with onnxruntime must allow for, absolute and relative; None for what the types do."""
 
@@ -52,6 +57,10 @@ class Device:
     def adopt(self, given: Any) -> Any:
         """An array of another library that lies in this device's memory, as one that `write` takes; None for others."""
         return None
+
+    def view(self, memory: Any, dtype: np.dtype) -> Any:
+        """Flat bytes of this device as elements of a type."""
+        return memory.view(dtype)
 
     def write(self, memory: Any, values: Any) -> None:
         """Overwrite memory (of any shape) with values of the same shape, or with one number."""

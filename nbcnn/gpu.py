@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbcnn import kernels
-from nbcnn.devices import Device, find_device
+from nbcnn.devices import HALVES, Device, find_device
 from nbcnn.errors import DeviceError
 from nbcnn.kernels.contract import KERNELS
+from nbcnn.kernels.cpu.threads import use
 
 if TYPE_CHECKING:
     from nbcnn.plan import Plan
 
 __all__ = ["Gpu", "find_gpu"]
+
+TOLERANCES = {"tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
+"""What a comparison with onnxruntime must allow for: factors have 10, 10 and 7 bits behind the leading one."""
 
 INSTALL = "pip install 'nbcnn[cuda13]', or 'nbcnn[cuda12]' for an older driver"
 
@@ -45,7 +49,7 @@ def _gpu(precision: str, allow_fallback: bool) -> Gpu:
 
 
 class Gpu(Device):
-    """The first GPU. precision: what float32 is multiplied in. allow_fallback: whether calls that have no kernel here
+    """The first GPU. precision: what is multiplied in. allow_fallback: whether calls that have no kernel here
     are made on the processor, with copies to it and back.
     """
 
@@ -56,7 +60,8 @@ class Gpu(Device):
         from nbcnn.kernels.cuda import runtime
 
         self.precision, self.allow_fallback = precision, allow_fallback
-        self.tolerance = 1e-2 if precision == "tf32" else None
+        self.tolerance = TOLERANCES.get(precision)
+        self.kept = HALVES.get(precision)
         self._runtime = runtime
         self._lock = threading.RLock()
 
@@ -89,6 +94,9 @@ class Gpu(Device):
     def adopt(self, given: Any) -> Any:
         return self._runtime.adopt(given)
 
+    def view(self, memory: Any, dtype: np.dtype) -> Any:
+        return self._runtime.view(memory, dtype)
+
     def write(self, memory: Any, values: Any) -> None:
         self._runtime.overwrite(memory, values)
 
@@ -117,6 +125,7 @@ class Gpu(Device):
     def _on_host(self, kernel: Callable[..., None], *args: Any) -> None:
         """A call on the processor: arrays come from the GPU, and those that it has written to go back."""
         here = [self.read(a) if self.owns(a) else a for a in args]
+        use(1)  # plans for a GPU have scratch memory for one thread
         before = [a.copy() if isinstance(a, np.ndarray) else None for a in here]
         kernel(*here)
         for memory, old, new in zip(args, before, here, strict=True):

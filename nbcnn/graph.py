@@ -42,6 +42,7 @@ class Value:
     layout: how the elements lie in memory: "plain" (ONNX order), "last" (channels last) or "packed" (a kernel's own
     order;
         the shape then is that of the storage). Only lowered graphs use anything but "plain".
+    kept: a type of 16 bits that floats are kept in between kernels, which compute in `dtype`; None for that itself.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Value:
     shape: tuple[Dim, ...] | None = None
     layout: str = "plain"
     origin: Any = field(default=None, repr=False)
+    kept: np.dtype | None = None
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -66,6 +68,11 @@ class Value:
     @property
     def size(self) -> int:
         return prod(self.dims)
+
+    @property
+    def stored(self) -> np.dtype | None:
+        """The element type in memory."""
+        return self.kept or self.dtype
 
 
 @dataclass(eq=False)

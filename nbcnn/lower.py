@@ -16,6 +16,7 @@ from nbcnn.passes.decompose import decompose
 from nbcnn.passes.einsum import expand_einsum
 from nbcnn.passes.eliminate import eliminate
 from nbcnn.passes.fuse import fold_batch_norm, fuse_epilogues
+from nbcnn.passes.halves import keep_in_halves
 from nbcnn.passes.integer import integer_products
 from nbcnn.passes.lanes import multiply_less, pictures_in_lanes
 from nbcnn.passes.layout import choose_layouts
@@ -40,9 +41,11 @@ def lower_for_inference(
     choose: Choose = direct,
     known: Mapping[str, np.ndarray] | None = None,
     backend: str = "cpu",
+    kept: np.dtype | None = None,
 ) -> Graph:
     """The graph that computes `outputs` (default: all) for inputs of these shapes; `choose` picks algorithms; `known`
-    are values that it may rest on; `backend`: whose kernels it is for (some forms only pay on a processor).
+    are values that it may rest on; `backend`: whose kernels it is for (some forms only pay on a processor); `kept`: what
+    activations are kept in, if not in float32.
     """
     graph = specialize(source, feeds, dtype, outputs, known=known)
     fuse_shuffles(graph)
@@ -65,6 +68,7 @@ def lower_for_inference(
     if backend == "cpu":
         read_pictures_as_given(graph)
         fuse_blocks(graph)
+    keep_in_halves(graph, kept)
     pack_weights(graph, parameters)
     return graph
 

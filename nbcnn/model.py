@@ -229,7 +229,15 @@ class Model:
 
         shapes = {name: (a.shape, a.dtype) for name, a in arrays.items()}
         graph = lower_for_inference(
-            self.graph, shapes, self.parameters, self.dtype, wanted, self.chooser(), known, self.device.backend
+            self.graph,
+            shapes,
+            self.parameters,
+            self.dtype,
+            wanted,
+            self.chooser(),
+            known,
+            self.device.backend,
+            self.device.kept,
         )
         plan = self._plans[key] = self.build(graph)
         while len(self._plans) > PLANS_KEPT:

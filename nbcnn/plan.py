@@ -195,7 +195,7 @@ def build_plan(
             return argument
         if argument.array is None:
             start = offsets[id(argument)]
-            argument.array = memory[start : start + argument.nbytes].view(argument.dtype)
+            argument.array = device.view(memory[start : start + argument.nbytes], argument.dtype)
         return argument.array
 
     bound = [(device.load(c.kernel), tuple(resolve(a) for a in c.args)) for c in late]

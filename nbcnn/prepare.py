@@ -65,7 +65,7 @@ class Prepared:
         if argument.array is not None:
             return argument.array
         start = self.temporary[id(argument)]
-        return memory[start : start + argument.nbytes].view(argument.dtype)
+        return self.device.view(memory[start : start + argument.nbytes], argument.dtype)
 
 
 def prepare(
@@ -161,5 +161,5 @@ def _give_memory(made: Sequence[tuple[Prepared, list[Buffer]]], device: Device) 
     for prepared, outputs in made:
         for buffer in outputs:
             start = offsets[id(buffer)]
-            buffer.array = memory[start : start + buffer.nbytes].view(buffer.dtype)
+            buffer.array = device.view(memory[start : start + buffer.nbytes], buffer.dtype)
             prepared.lasting.append(buffer.array)

@@ -17,6 +17,7 @@ from nbcnn.graph import Value, is_float
 from nbcnn.model import Model
 from nbcnn.optim import SGD, Optimizer
 from nbcnn.progress import Clock, Epoch, History, Progress, interrupts
+from nbcnn.scaling import LossScale
 
 if TYPE_CHECKING:
     from nbcnn.plan import Plan
@@ -26,7 +27,7 @@ __all__ = ["Epoch", "History", "Progress", "Trainer"]
 
 @dataclass
 class _Step:
-    """A bound training step. split: the number of plan steps up to and including the loss."""
+    """A bound training step. split: the number of plan steps before anything is changed."""
 
     plan: Plan
     split: int
@@ -71,7 +72,7 @@ class Trainer:
         schedule: Callable[[int], float] | None = None,
     ) -> None:
         from nbcnn.trainables import settle, trainable, untie
-        from nbcnn.training_graph import LOSSES, RANDOM, logits_of
+        from nbcnn.training_graph import FOUND, LOSSES, RANDOM, SCALE, logits_of
 
         if loss not in LOSSES:
             raise InputError(f"loss {loss!r} is none of {', '.join(LOSSES)}")
@@ -99,6 +100,10 @@ class Trainer:
         self._seed = seed
         self._written: dict[str, bytes] = {}
         self._states: dict[str, Any] = {RANDOM: self._device.put(np.array([seed, 0], np.int64))}
+        self.scale = LossScale() if self._device.kept == np.float16 and model.dtype == np.float32 else None
+        if self.scale is not None:
+            for name in (SCALE, FOUND):
+                self._states[name] = self._device.put(np.zeros(1, model.dtype))
         for name in ("weights", "others"):
             self._states[f"nbcnn.hyper.{name}"] = self._device.put(self.optimizer.hyper(1, l1, l2))
         self._steps: OrderedDict[Any, _Step] = OrderedDict()
@@ -113,8 +118,10 @@ class Trainer:
     def step(self, x: Any, t: Any) -> float:
         """One optimization step on a batch; returns the loss before its update.
 
-        x: the network's input (an array, or a dictionary of arrays for several), t: targets. Raises InputError for
-        what does not fit, and TrainingError, before anything is changed, when the loss is not a finite number.
+        x: the network's input (an array, or a dictionary of arrays for several), t: targets. Where gradients in
+        float16 overflow, nothing is updated, and the next step scales them down (see scaling.LossScale). Raises
+        InputError for what does not fit, and TrainingError, before anything is changed, when the loss is not a finite
+        number.
         """
         from nbcnn.executor import execute
 
@@ -125,11 +132,22 @@ class Trainer:
                     f"the loss is {loss} at step {self.steps_done + 1} with learning rate {self.lr:g}: "
                     "lower the learning rate, or look for values that are not finite in the data"
                 )
+            if self.scale is not None and not self.scale.accepts(self._overflowed()):
+                return loss
             execute(step.plan, step.split)
             self.steps_done += 1
             for name in self._changed:
                 self.model.parameters[name].version += 1
         return loss
+
+    def _overflowed(self) -> bool:
+        """Whether a gradient of the step did; looked at once."""
+        from nbcnn.training_graph import FOUND
+
+        found = bool(self._device.read(self._states[FOUND])[0])
+        if found:
+            self._device.write(self._states[FOUND], 0)
+        return found
 
     def plan(self, x: Any, t: Any) -> Plan:
         """The plan that `step` would use for a batch like this, made if need be: for reports, and to compile it."""
@@ -169,9 +187,11 @@ class Trainer:
         return target.astype(self.model.dtype)
 
     def _set_hyper(self) -> None:
-        from nbcnn.training_graph import RANDOM
+        from nbcnn.training_graph import RANDOM, SCALE
 
         number = self.steps_done + 1
+        if self.scale is not None:
+            self._set_state(SCALE, np.array([self.scale.factor], self.model.dtype))
         scale = self.schedule(number) if self.schedule else 1.0
         for name, (l1, l2) in (("weights", self.penalties), ("others", (0.0, 0.0))):
             self._set_state(f"nbcnn.hyper.{name}", self.optimizer.hyper(number, l1, l2, scale))
@@ -220,7 +240,8 @@ class Trainer:
             device=self._device,
         )
         plan = model.build(graph)
-        split = 1 + max(i for i, node in enumerate(plan.nodes) if LOSS in node.outputs)
+        looked_at = [i for i, n in enumerate(plan.nodes) if LOSS in n.outputs or n.op == "Unscale"]
+        split = 1 + max(looked_at)
         effects = {name for node in graph.nodes if node.attrs.get("effect") for name in (*node.inputs, *node.outputs)}
         self._changed = [name for name in model.parameters if name in effects]
         return _Step(plan, split)
@@ -315,6 +336,8 @@ class Trainer:
             if not np.isfinite(self._device.read(self.model.parameters[name].data)).all():
                 raise TrainingError(f"{name!r} holds values that are not finite {after}")
         loss = self._forward(x, t)[1]
+        if self.scale is not None:
+            self._overflowed()  # of no step
         if not np.isfinite(loss):
             raise TrainingError(f"the loss is {loss} {after}")
 

@@ -3,11 +3,14 @@
 Order: forward; loss; running statistics; then each gradient, followed by the update of its weight as soon as nobody
 reads either any more, so that gradients do not pile up in memory. The executor stops after the loss to look at it
 before anything is changed.
+
+Where gradients are kept in float16 they are multiplied by SCALE, and may overflow. Then the order is: forward; loss;
+all gradients; FOUND, whether one overflowed, where the executor stops; running statistics; updates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,17 +25,20 @@ from nbcnn.optim import Optimizer
 from nbcnn.parameter import Parameter
 from nbcnn.passes.algorithms import Choose, choose_algorithms, direct
 from nbcnn.passes.fuse import fuse_epilogues
+from nbcnn.passes.halves import keep_in_halves
 from nbcnn.passes.lanes import multiply_less
 from nbcnn.passes.pack import WEIGHT_INPUT, pack_weights
 from nbcnn.passes.pictures import read_pictures_as_given
 from nbcnn.passes.specialize import Mode
 from nbcnn.trainables import CARRIERS, is_frozen
 
-__all__ = ["LOSS", "LOSSES", "RANDOM", "TARGET", "logits_of", "step_graph"]
+__all__ = ["FOUND", "LOSS", "LOSSES", "RANDOM", "SCALE", "TARGET", "logits_of", "step_graph"]
 
 TARGET = "nbcnn.target"
 LOSS = "nbcnn.loss"
 SEED = "nbcnn.seed"
+SCALE = "nbcnn.scale"
+FOUND = "nbcnn.found"
 RANDOM = "nbcnn.rng"
 
 LOSSES = {
@@ -85,8 +91,11 @@ def step_graph(
     graph = lower_for_training(source, feeds, dtype, [logits], Mode(True, frozen), trained, device.backend)
     effects = [n for n in graph.nodes if n.attrs.get("effect")]
     graph.nodes = [n for n in graph.nodes if not n.attrs.get("effect")]
-    _add_loss(graph, target, loss)
-    _own_panels(graph, parameters, trained)
+    _add_loss(graph, target, loss, scaled=SCALE in states)
+    if device.kept is None:  # else panels are narrowed at every step, from ONNX order
+        _own_panels(graph, parameters, trained)
+    for name in trained:
+        parameters[name].own()
     for name in {name for node in effects for name in node.inputs if name in parameters}:
         parameters[name].own()
     count = len(graph.nodes)
@@ -98,6 +107,8 @@ def step_graph(
     graph.outputs = [graph.values[name] for name in (LOSS, *gradients.values())]
     graph.prune()
     fuse_epilogues(graph)
+    if SCALE in states:
+        _add_unscaling(graph, gradients.values())
     # Only now: fusing moves nodes, and some of them read weights, which must not have been updated by then.
     _add_updates(graph, gradients, parameters, optimizer, states, device)
     graph.outputs = [graph.values[LOSS]]
@@ -106,14 +117,24 @@ def step_graph(
         multiply_less(graph)
     if device is HOST:
         read_pictures_as_given(graph)
+    keep_in_halves(graph, device.kept)
     pack_weights(graph, parameters)
-    if RANDOM in graph.initializers:
-        graph.initializers[RANDOM] = states[RANDOM]
+    for name in (RANDOM, SCALE, FOUND):
+        if name in graph.values and name in states:
+            graph.initializers[name] = states[name]
     return graph
 
 
-def _add_loss(graph: Graph, target: tuple[tuple[int, ...], np.dtype], loss: str) -> None:
+def _add_loss(graph: Graph, target: tuple[tuple[int, ...], np.dtype], loss: str, scaled: bool) -> None:
+    """Append the loss of the graph's output. scaled: the gradient is to be multiplied by SCALE."""
     value = graph.outputs[0]
+    if scaled:
+        for name in (SCALE, FOUND):
+            graph.values[name] = Value(name, value.dtype, (1,))
+            graph.initializers[name] = np.zeros(1, value.dtype)
+        inner, value = value, graph.values[graph.new_value(f"{value.name}.scaled", value.dtype, value.dims)]
+        value.layout = inner.layout
+        graph.nodes.append(Node("LossScale", [inner.name, SCALE], [value.name], name=value.name))
     shape, kind = target
     if loss == "cross_entropy" and kind == np.int64 and shape == value.dims and shape[1] > 1:
         kind = value.dtype or kind  # one-hot rows of whole numbers become floats when they are copied in
@@ -129,6 +150,17 @@ def _add_loss(graph: Graph, target: tuple[tuple[int, ...], np.dtype], loss: str)
     graph.nodes.append(node)
 
 
+def _add_unscaling(graph: Graph, gradients: Iterable[str]) -> None:
+    """Put what divides the gradients by SCALE, and looks whether they overflowed, behind them all, and what changes
+    anything behind that.
+    """
+    effects = [n for n in graph.nodes if n.attrs.get("effect")]
+    graph.nodes = [n for n in graph.nodes if not n.attrs.get("effect")]
+    for name in dict.fromkeys(gradients):
+        graph.nodes.append(Node("Unscale", [name, SCALE, FOUND], [], {"effect": True}, name=f"unscale {name}"))
+    graph.nodes += effects
+
+
 def _own_panels(graph: Graph, parameters: dict[str, Parameter], trained: Sequence[str]) -> None:
     """Let a trained weight that one product alone reads be stored in that product's panels.
 
@@ -141,7 +173,6 @@ def _own_panels(graph: Graph, parameters: dict[str, Parameter], trained: Sequenc
         if alone and nodes[0].inputs.index(name) == WEIGHT_INPUT.get(nodes[0].op):
             packing = lookup(nodes[0]).packing(nodes[0], graph.values)  # type: ignore[attr-defined]
             parameters[name].store_as(packing.storage())
-        parameters[name].own()
 
 
 def _add_updates(

@@ -27,10 +27,11 @@ OPTIONS = (
     ),
     click.option(
         "--precision",
-        type=click.Choice(["tf32", "fp32"]),
+        type=click.Choice(["tf32", "fp32", "fp16", "bf16"]),
         default="tf32",
         show_default=True,
-        help="What a GPU multiplies float32 in: on tensor cores, which round the factors to 10 bits, or in full.",
+        help="What a GPU multiplies: float32 on tensor cores, which round the factors to 10 bits; float32 in full; or "
+        "16 bits, which activations are kept in, too.",
     ),
     click.option("--allow-fallback", is_flag=True, help="Run what has no CUDA kernel on the processor."),
 )

@@ -110,6 +110,7 @@ KERNELS: dict[str, str] = {
     "unpack_weights": "pack",
     "unpool": "unpool",
     "unpool_grad": "unpool",
+    "unscale": "update",
     "vector_product": "vector",
     "winograd_conv": "winograd",
     "winograd_weight_grad": "winograd_grad",

@@ -35,6 +35,7 @@ FAMILIES = (
     "likelihood",
     "logic",
     "loss",
+    "loss_scale",
     "lrn",
     "matmul",
     "norm",

@@ -106,6 +106,7 @@ class Composite(Op):
     """
 
     since = 1
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         node.attrs = {name: node.attrs.get(name, value) for name, value in PROGRAMS[node.op][0].items()}

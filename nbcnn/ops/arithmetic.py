@@ -70,6 +70,7 @@ class Arithmetic(Op):
     """
 
     since = 1
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         if not node.inputs or not all(node.inputs):

@@ -149,6 +149,8 @@ class Op:
     since: the first opset whose definition is understood.
     trainable: indices of inputs that hold weights, which are trained by default.
     rewritten: a pass makes other operators of it, which have the kernels and the gradients.
+    halves: how many outputs, from the first on, may be kept in 16 bits; needs_whole: not so its inputs (see
+    passes/halves.py).
     """
 
     layout = "any"
@@ -157,6 +159,8 @@ class Op:
     trainable: tuple[int, ...] = ()
     differentiable = True
     rewritten = False
+    halves = 0
+    needs_whole = False
 
     def normalize(self, node: Node, facts: Facts) -> None:
         """Rewrite attributes and inputs to the form that the other methods expect, whatever the opset."""

@@ -53,6 +53,7 @@ class BatchNormalization(Op):
     activations = (0, 5)
     since = 1
     trainable = (1, 2)
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         if node.attrs.get("spatial", 1) or facts.opset >= 9:
@@ -213,6 +214,8 @@ class BatchNormalizationSums(_Gradient):
 class BatchNormalizationInputGrad(_Gradient):
     """more inputs: dscale, dbias (none: the statistics were constants). -> dX, and, if listed, dresidual."""
 
+    halves = 2
+
     def bind(self, node: Node, b: Binder) -> None:
         dims = _dims(b, node.inputs[1])
         b.in_place(node.outputs[0], node.inputs[0])
@@ -228,6 +231,7 @@ class RunningAverage(Op):
     """inputs: a running statistic, the batch's. The first becomes first * momentum + second * (1 - momentum)."""
 
     activations = ()
+    needs_whole = True
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         return []

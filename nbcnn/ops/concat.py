@@ -33,6 +33,7 @@ class Concat(Op):
     """ONNX opsets 4, 11, 13. Normalized: axis, from the front. Channels last, each pixel is copied as a run."""
 
     since = 4
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         values = [facts.value(node, k) for k in range(len(node.inputs))]
@@ -79,6 +80,8 @@ class Concat(Op):
 class ConcatGrad(Op):
     """inputs: dY; -> dX of one input, the part from `offset` on along `axis`."""
 
+    halves = 1 << 16  # all
+
     def bind(self, node: Node, b: Binder) -> None:
         (dy,), (dx,) = node.inputs, node.outputs
         _copy_part(b, dy, dx, node.attrs["axis"], dx, node.attrs["offset"])
@@ -89,6 +92,7 @@ class Split(Op):
     """ONNX opsets 2, 11 (split attribute), 13 (split input), 18 (num_outputs). Normalized: axis, sizes."""
 
     since = 2
+    halves = 1 << 16  # all
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x = facts.value(node, 0)
@@ -131,6 +135,8 @@ class Split(Op):
 @register("SplitGrad")
 class SplitGrad(Op):
     """inputs: dY of each part, "" for one that nothing depends on; -> dX."""
+
+    halves = 1
 
     def bind(self, node: Node, b: Binder) -> None:
         (dx,), offset = node.outputs, 0

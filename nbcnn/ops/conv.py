@@ -117,6 +117,7 @@ class Conv(Op):
     activations = (0, 3)
     since = 1
     trainable = (1, 2)
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x, w = facts.value(node, 0), facts.value(node, 1)
@@ -271,6 +272,7 @@ class ConvInputGrad(Op):
 
     layout = "last"
     activations = (0, 2)
+    halves = 1
 
     def packing(self, node: Node, values: dict[str, Value]) -> Packing | Factors:
         return input_grad_packing(node, values[node.inputs[1]])

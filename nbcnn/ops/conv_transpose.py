@@ -43,6 +43,7 @@ class ConvTranspose(Op):
     activations = (0, 3)
     since = 1
     trainable = (1, 2)
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x, w = facts.value(node, 0), facts.value(node, 1)

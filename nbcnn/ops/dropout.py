@@ -44,6 +44,7 @@ class Dropout(Op):
 
     activations = (0,)
     since = 1
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         ratio = self._ratio(node, facts)

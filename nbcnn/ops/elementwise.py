@@ -90,6 +90,8 @@ def need_float(node: Node, x: Value, index: int = 0) -> np.dtype:
 class _Elementwise(Op):
     """What all of them share; layout and shape are the input's."""
 
+    halves = 1
+
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         x = inputs[0]
         assert x is not None and x.dtype is not None
@@ -242,6 +244,7 @@ class Chain(Op):
     """
 
     activations = (0, 1)
+    halves = 1
 
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys
@@ -304,6 +307,8 @@ class ElementwiseGrad(Op):
     scalars.
     """
 
+    halves = 1
+
     def bind(self, node: Node, b: Binder) -> None:
         bind_grad(node, b, node.attrs["code"], node.attrs["a"], node.attrs["b"])
 
@@ -311,6 +316,8 @@ class ElementwiseGrad(Op):
 @register("ClampGrad")
 class ClampGrad(Op):
     """inputs: Y, dY -> dX: dY where Y lies between the attributes low and high, and not at them; zero elsewhere."""
+
+    halves = 1
 
     def bind(self, node: Node, b: Binder) -> None:
         bind_grad(node, b, opcodes.CLAMP, node.attrs["low"], node.attrs["high"])

@@ -222,7 +222,8 @@ def parts_scratch(b: Binder, pixels: int, pitch: int, taps: int, packing: Packin
     """Room for what blocks of a GPU that share a sum have of it."""
     from nbcnn.kernels.cuda.tiling import scratch_size
 
-    size = scratch_size(pixels, packing.channels, packing.groups, packing.run, pitch, taps)
+    each = 1 if packing.kept is None else 2  # elements of a word
+    size = scratch_size(pixels, packing.channels, packing.groups, packing.run // each, pitch // each, taps)
     return b.scratch(size) if b.dtype == np.float32 else b.empty()
 
 

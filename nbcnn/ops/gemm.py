@@ -42,6 +42,7 @@ class Gemm(Op):
     activations = (0, 3)
     since = 1
     trainable = (1, 2)
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         a, w = facts.value(node, 0), facts.value(node, 1)
@@ -114,6 +115,7 @@ class GemmInputGrad(Op):
 
     layout = "plain"
     activations = (0, 2)
+    halves = 1
 
     def packing(self, node: Node, values: dict[str, Value]) -> Packing:
         return Gemm().packing(node, values).transposed()

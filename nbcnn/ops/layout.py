@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class ToLayout(Op):
     """One input, one output, of equal ONNX shape and different layout. Free where there is one channel or one pixel."""
 
+    halves = 1
+
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys
         assert dy is not None

@@ -36,6 +36,7 @@ class NegativeLogLikelihoodLoss(Op):
 
     activations = (0,)
     since = 12
+    needs_whole = True
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x, labels = facts.value(node, 0), facts.value(node, 1)
@@ -96,6 +97,7 @@ class SoftmaxCrossEntropyLoss(NegativeLogLikelihoodLoss):
     """
 
     rewritten = True
+    needs_whole = True
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x, second = facts.value(node, 0), node.output(1)

@@ -75,6 +75,7 @@ class _Loss(Op):
     """
 
     classes = False
+    needs_whole = True
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         """Raises InputError where the target does not fit the prediction."""

@@ -31,6 +31,7 @@ class LRN(Op):
 
     layout = "last"
     since = 1
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x, attrs = facts.value(node, 0), node.attrs
@@ -56,6 +57,7 @@ class LRNGrad(Op):
     """inputs: X, dY -> dX."""
 
     layout = "last"
+    halves = 1
 
     def bind(self, node: Node, b: Binder) -> None:
         attrs = node.attrs

@@ -31,7 +31,9 @@ class Packing:
     groups, channels: output channels a group. taps: positions of the kernel that are gathered apart. inner:
     neighbouring positions that are read as one run (1 but for pictures of few channels). depth: input channels a
     group. transposed: output and input channels swapped, for the gradient by the input.
-    order: strides in the ONNX array of (group, output channel, tap, inner, depth).
+    order: strides in the ONNX array of (group, output channel, tap, inner, depth). itemsize: of the type that is
+    computed in, which decides how wide panels are. kept: a type of 16 bits that the panels hold, and the kernels of the
+    device multiply, in an order that suits them.
     """
 
     groups: int
@@ -41,6 +43,7 @@ class Packing:
     depth: int
     order: tuple[int, int, int, int, int]
     itemsize: int
+    kept: np.dtype | None = None
 
     @property
     def run(self) -> int:

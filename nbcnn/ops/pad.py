@@ -31,6 +31,7 @@ class Pad(Op):
     """
 
     since = 2
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x = facts.value(node, 0)
@@ -143,6 +144,8 @@ def _move(b: Binder, x: Value, y: Value, moves: Sequence[int], value: float) -> 
 @register("PadGrad")
 class PadGrad(Op):
     """inputs: dY; -> dX, zero where x was cropped."""
+
+    halves = 1
 
     def bind(self, node: Node, b: Binder) -> None:
         dy, dx = b.value(node.inputs[0]), b.value(node.outputs[0])

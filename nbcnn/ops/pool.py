@@ -112,6 +112,7 @@ class Pool(Op):
     since = 1
     mode = MAXIMUM
     over_all = False
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x, attrs = facts.value(node, 0), node.attrs
@@ -280,6 +281,7 @@ class PoolGrad(Op):
     """inputs: dY, and the taps of a maximum, or X and Y of a norm -> dX. Attributes are those of the forward node."""
 
     layout = "last"
+    halves = 1
 
     def bind(self, node: Node, b: Binder) -> None:
         attrs, dx, win = node.attrs, b.value(node.outputs[0]), node.attrs["window"]

@@ -32,6 +32,7 @@ class PRelu(Op):
     since = 1
     activations = (0,)
     trainable = (1,)
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         node.attrs = {}
@@ -80,6 +81,8 @@ class PRelu(Op):
 @register("PReluGrad")
 class PReluGrad(Op):
     """inputs: X, slope -> the derivative of Y by X: 1 where X > 0, the slope elsewhere."""
+
+    halves = 1
 
     def bind(self, node: Node, b: Binder) -> None:
         bind_arithmetic(node, b, opcodes.PRELU_GRAD)

@@ -341,6 +341,8 @@ class Repeat(Op):
     sum or mean.
     """
 
+    halves = 1
+
     def bind(self, node: Node, b: Binder) -> None:
         dy, dx, axes = b.value(node.inputs[0]), b.value(node.outputs[0]), node.attrs["axes"]
         steps = steps_into(dy, dx, axes)

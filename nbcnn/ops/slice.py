@@ -26,6 +26,7 @@ class Slice(Op):
     """
 
     since = 1
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x = facts.value(node, 0)
@@ -88,6 +89,8 @@ def _walk(node: Node, whole: Value) -> tuple[list[int], int]:
 @register("SliceGrad")
 class SliceGrad(Op):
     """inputs: dY; -> dX, zero where nothing was taken."""
+
+    halves = 1
 
     def bind(self, node: Node, b: Binder) -> None:
         dy, dx = b.value(node.inputs[0]), b.value(node.outputs[0])

@@ -42,6 +42,8 @@ class Softmax(_OverAxes):
     channels are not among them, and reach to the end when they are.
     """
 
+    needs_whole = True
+
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys
         assert dy is not None
@@ -81,6 +83,8 @@ def _shape(x: Value, axes: tuple[int, ...]) -> tuple[int, int, int]:
 @register("SoftmaxGrad")
 class SoftmaxGrad(Op):
     """inputs: Y, dY -> dX. Attributes: axes, log (whether Y is of LogSoftmax)."""
+
+    needs_whole = True
 
     def bind(self, node: Node, b: Binder) -> None:
         y, dy = node.inputs

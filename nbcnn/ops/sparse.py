@@ -107,6 +107,8 @@ def set_matrices(
 class SparseAxes(Op):
     """Attributes: those of set_matrices, and `made`, the output's shape before it is called `shape`."""
 
+    halves = 1
+
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         x = inputs[0]
         assert x and x.dtype

@@ -204,6 +204,8 @@ class ChannelShuffle(Op):
     channel of X that each channel of Y is.
     """
 
+    halves = 1
+
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
     ) -> list[np.ndarray] | None:

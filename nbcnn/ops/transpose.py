@@ -27,6 +27,7 @@ class Transpose(Op):
     layout = "plain"
     activations = ()
     since = 1
+    halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:
         rank = len(facts.value(node, 0).dims)
@@ -107,6 +108,8 @@ class _Blocks(Op):
 class DepthToSpace(_Blocks):
     """ONNX opsets 1, 11 (mode), 13."""
 
+    halves = 1
+
     inverse = "SpaceToDepth"
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
@@ -125,6 +128,8 @@ class DepthToSpace(_Blocks):
 @register("SpaceToDepth")
 class SpaceToDepth(_Blocks):
     """ONNX opsets 1, 13: the inverse of DepthToSpace in mode DCR."""
+
+    halves = 1
 
     inverse = "DepthToSpace"
 

@@ -22,6 +22,7 @@ class SGDUpdate(Op):
     """inputs: parameter, gradient, velocity (left out without momentum), hyper: (lr, momentum, nesterov, l2, l1)."""
 
     differentiable = False
+    needs_whole = True
 
     def bind(self, node: Node, b: Binder) -> None:
         w, dw, *velocity, hyper = (b.buffer(name) for name in node.inputs)
@@ -34,6 +35,7 @@ class AdamUpdate(Op):
     """inputs: parameter, gradient, m, v, hyper: eight numbers, as the kernel says."""
 
     differentiable = False
+    needs_whole = True
 
     def bind(self, node: Node, b: Binder) -> None:
         w, dw, m, v, hyper = (b.buffer(name) for name in node.inputs)

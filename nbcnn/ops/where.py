@@ -79,6 +79,7 @@ class Where(_Choice):
     """ONNX opsets 9, 16."""
 
     since = 9
+    halves = 1
 
 
 @register("Trilu")

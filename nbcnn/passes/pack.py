@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from nbcnn.graph import Graph, Node
 from nbcnn.ops import lookup
@@ -52,6 +53,8 @@ class _Packer:
         if (name, packing) not in self.made:
             value = self.graph.values[name]
             new = self.graph.new_value(f"{name}.panels", value.dtype, (packing.size,), "packed")
+            if isinstance(packing, Packing):
+                self.graph.values[new].kept = packing.kept
             if isinstance(packing, Factors):
                 node = Node("WinogradWeights", [self.panels(name, packing.base)], [new], {"packing": packing})
             elif home is not None and home.inner == 1 and home.transposed() == packing:
@@ -86,6 +89,8 @@ def pack_weights(graph: Graph, parameters: Mapping[str, Parameter]) -> None:
             wanted = node.attrs["packings"] = lookup(node).packings(node, values)  # type: ignore[attr-defined]
         if slot is not None or node.op in WEIGHT_GRADS:
             packing: Packing | Factors = lookup(node).packing(node, values)  # type: ignore[attr-defined]
+            if slot is not None and "halves" in node.attrs:
+                packing = replace(packing, kept=node.attrs["halves"])
             weight = node.inputs[slot] if slot is not None else node.outputs[0]
             node.attrs |= {"packing": packing, "kernel": values[weight].dims[2:]}
             wanted = {slot: packing} if slot is not None else {}

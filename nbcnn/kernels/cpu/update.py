@@ -14,7 +14,7 @@ from numba import prange
 
 from nbcnn.kernels.cpu.jit import kernel, serial
 
-__all__ = ["adam_update", "sgd_update"]
+__all__ = ["adam_update", "sgd_update", "unscale"]
 
 BLOCK = 16384
 """Elements a task: at most 256 KiB of each array's float64."""
@@ -90,3 +90,27 @@ def adam_update(w, dw, m, v, hyper, size):
         begin = task * BLOCK
         end = min(begin + BLOCK, size)
         _adam(w[begin:end], dw[begin:end], m[begin:end], v[begin:end], hyper)
+
+
+@serial
+def _unscale(gradient, scale):
+    """Divide by the scale; whether all elements were finite."""
+    inverse, zero = gradient.dtype.type(1) / scale, gradient.dtype.type(0)
+    total = zero
+    for i in range(gradient.size):
+        value = gradient[i] * inverse
+        gradient[i] = value
+        total += value * zero
+    return total == zero
+
+
+@kernel
+def unscale(gradient, scale, found, size):
+    """gradient (size) /= scale, in place; found = 1 where an element of it is not finite. scale, found: of one element.
+
+    What is found stays so until somebody writes zero.
+    """
+    for index in prange((size + BLOCK - 1) // BLOCK):
+        begin = np.int64(index) * BLOCK
+        if not _unscale(gradient[begin : min(begin + BLOCK, size)], scale[0]):
+            found[0] = 1  # the same from every thread

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, TARGET, cuda, kernel, launch, launching_apart, stream
+from nbcnn.kernels.cuda.halves import KINDS, HalfArray
 
 __all__ = [
     "GraphRun",
@@ -32,6 +33,7 @@ __all__ = [
     "spans",
     "synchronize",
     "upload",
+    "view",
 ]
 
 CUDA_DEVICE = 2
@@ -87,6 +89,13 @@ def upload(array: np.ndarray) -> Any:
     if TARGET == "ptx":
         return array.copy()
     return cuda.to_device(np.ascontiguousarray(array), stream=stream())
+
+
+def view(memory: Any, dtype: np.dtype) -> Any:
+    """Flat bytes as elements of a type; floats of 16 bits as arrays of float32 that are kept so."""
+    if dtype in KINDS.values():
+        return HalfArray(memory.view(np.uint16), dtype.name)
+    return memory.view(dtype)
 
 
 def overwrite(memory: Any, values: Any) -> None:

@@ -7,11 +7,13 @@ l2 * w with sign(0) = 0. A zero whose gradient is zero stays zero, as the paddin
 
 from __future__ import annotations
 
+import math
+
 from nbcnn.kernels.cuda._cuda import cuda, device, kernel, spread
 from nbcnn.kernels.cuda.memory import WIDTH, read, write
 from nbcnn.kernels.cuda.real import sqrt
 
-__all__ = ["adam_update", "sgd_update"]
+__all__ = ["adam_update", "sgd_update", "unscale"]
 
 
 @device
@@ -94,3 +96,28 @@ def adam_update(w, dw, m, v, hyper, size):
     1 / sqrt(1 - beta2^t), l2, l1) in float64.
     """
     spread(_adam_update, -(-size // WIDTH), w, dw, m, v, hyper, size)
+
+
+@kernel
+def _unscale(gradient, scale, found, size):
+    inverse = gradient.dtype.type(1) / scale[0]
+    g = cuda.local.array(WIDTH, gradient.dtype)
+    at = cuda.grid(1) * WIDTH
+    while at < size:
+        left, finite = size - at, True
+        read(gradient, at, left, g)
+        for k in range(WIDTH):
+            g[k] *= inverse
+            finite = finite and math.isfinite(g[k])
+        write(gradient, at, left, g)
+        if not finite:
+            found[0] = 1  # the same from every thread
+        at += cuda.gridsize(1) * WIDTH
+
+
+def unscale(gradient, scale, found, size):
+    """gradient (size) /= scale, in place; found = 1 where an element of it is not finite. scale, found: of one element.
+
+    What is found stays so until somebody writes zero.
+    """
+    spread(_unscale, -(-size // WIDTH), gradient, scale, found, size)

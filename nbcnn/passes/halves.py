@@ -1,0 +1,87 @@
+"""Keep activations in 16 bits, as float16 or bfloat16, for devices that multiply those faster than float32.
+
+Rules:
+1. what depends on the network's inputs, and comes out of an operator that says so (`Op.halves`), is kept in 16 bits,
+unless somebody outside reads it, or an operator that wants it whole (`Op.needs_whole`): sums over many elements,
+exponentials, losses and optimizers. Gradients are values like others;
+2. all kernels compute in float32: they widen what they read, and round what they write. So weights, their gradients,
+statistics and the optimizer's states stay float32;
+3. a product (convolution, Gemm, and their gradients) multiplies 16 bits by 16 bits, with sums in float32, where its
+activations are kept so and pairs of channels fill words (attribute `halves`); its weights are then packed in 16 bits.
+Elsewhere it multiplies float32, for which what is kept in 16 bits is widened, once for all readers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nbcnn.graph import Graph, Node
+from nbcnn.ops import lookup
+from nbcnn.ops.packing import Packing
+
+__all__ = ["keep_in_halves"]
+
+PRODUCTS = {
+    "Conv": (0,),
+    "ConvInputGrad": (0,),
+    "ConvTranspose": (0,),
+    "ConvWeightGrad": (0, 1),
+    "Gemm": (0,),
+    "GemmInputGrad": (0,),
+    "GemmWeightGrad": (0, 1),
+}
+"""Which inputs are activations that are multiplied."""
+WEIGHT_GRADS = ("ConvWeightGrad", "GemmWeightGrad")
+
+
+def keep_in_halves(graph: Graph, kept: np.dtype | None) -> None:
+    """Mark what is kept in this type, on a lowered graph whose weights are not packed yet; None changes nothing."""
+    if kept is None:
+        return
+    _mark(graph, kept)
+    widened: dict[str, str] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node.op in PRODUCTS and not node.attrs.get("depthwise"):
+            if _multiplies_halves(node, graph):
+                node.attrs["halves"] = kept
+            else:
+                for index in PRODUCTS[node.op]:
+                    node.inputs[index] = _whole(node.inputs[index], graph, nodes, widened)
+        nodes.append(node)
+    graph.nodes = nodes
+
+
+def _mark(graph: Graph, kept: np.dtype) -> None:
+    readers = graph.consumers()
+    depends = {value.name for value in graph.inputs}
+    outside = depends | set(graph.output_names())
+    for node in graph.nodes:
+        if not depends.intersection(node.inputs):
+            continue
+        depends.update(filter(None, node.outputs))
+        for name in filter(None, node.outputs[: lookup(node).halves]):
+            value = graph.values[name]
+            wanted_whole = name in outside or any(lookup(reader).needs_whole for reader in readers.get(name, ()))
+            if value.dtype == np.float32 and not wanted_whole:
+                value.kept = kept
+
+
+def _multiplies_halves(node: Node, graph: Graph) -> bool:
+    values = graph.values
+    if any(values[node.inputs[index]].kept is None for index in PRODUCTS[node.op]):
+        return False
+    packing: Packing = lookup(node).packing(node, values)  # type: ignore[attr-defined]
+    in_pairs = packing.inner == 1 and packing.depth % 2 == 0
+    return in_pairs and (node.op not in WEIGHT_GRADS or packing.channels % 2 == 0)
+
+
+def _whole(name: str, graph: Graph, nodes: list[Node], widened: dict[str, str]) -> str:
+    """The name under which a value can be read in float32."""
+    value = graph.values[name]
+    if value.kept is None:
+        return name
+    if name not in widened:
+        widened[name] = graph.new_value(f"{name}.whole", value.dtype, value.dims, value.layout)
+        nodes.append(Node("Identity", [name], [widened[name]], {"shape": value.dims}, name=widened[name]))
+    return widened[name]
