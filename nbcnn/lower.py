@@ -44,8 +44,8 @@ def lower_for_inference(
     kept: np.dtype | None = None,
 ) -> Graph:
     """The graph that computes `outputs` (default: all) for inputs of these shapes; `choose` picks algorithms; `known`
-    are values that it may rest on; `backend`: whose kernels it is for (some forms only pay on a processor); `kept`: what
-    activations are kept in, if not in float32.
+    are values that it may rest on; `backend`: whose kernels it is for (some forms only pay on a processor);
+    `kept`: what activations are kept in, if not in float32.
     """
     graph = specialize(source, feeds, dtype, outputs, known=known)
     fuse_shuffles(graph)
