@@ -25,6 +25,7 @@ BENCHMARKS = {
     "fuzz": "mutated model files: a clear error or a result, never a crash, a hang or gigabytes",
     "random-graphs": "random networks of supported operators, beside onnxruntime",
     "mnist": "the lecture's LeNet and MLP on MNIST",
+    "halves": "training with activations in 16 bits beside training in float32: the accuracy that is reached",
     "pages": "the pages of reports that are there already",
     "readme": "the README's tables, from the reports that are kept",
     "finetune": "a pretrained ResNet-20 on Fashion-MNIST, against the same network from scratch",

@@ -86,7 +86,7 @@ def conv_packing(x: Value, w: Value, win: Window, group: int) -> Packing:
     channels, depth = w.dims[0] // group, w.dims[1]
     if is_depthwise(w.dims, group):
         return depthwise(w.dims[0], win.kernel, w.dtype.itemsize)
-    if reads_lines(win, depth, group):
+    if reads_lines(win, depth, group) and (x.kept is None or depth % 2):
         return rows(channels, depth, win.kernel, w.dtype.itemsize)
     return dense(group, channels, depth, win.kernel, w.dtype.itemsize)
 

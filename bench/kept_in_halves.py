@@ -1,4 +1,4 @@
-"""The processor as a device that keeps activations in 16 bits, for tests of what comes of that rounding.
+"""The processor as a device that keeps activations in 16 bits, to see what comes of that rounding without a GPU.
 
 Memory, plans and steps are those of a GPU in that precision; its kernels are the processor's, which get float32 copies
 of what is kept in 16 bits, and whose results are rounded to it. So everything is rounded where a GPU rounds it.
@@ -6,9 +6,11 @@ of what is kept in 16 bits, and whose results are rounded to it. So everything i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -17,7 +19,14 @@ from nbcnn.devices import HALVES, Device
 from nbcnn.kernels.cpu.threads import use
 from nbcnn.plan import Plan
 
-__all__ = ["KeptInHalves"]
+__all__ = ["KeptInHalves", "emulated"]
+
+
+@contextmanager
+def emulated(precision: str) -> Iterator[KeptInHalves]:
+    """Such a device, of precision "fp16" or "bf16"; while this lasts, networks are lowered as for a GPU."""
+    with patch("nbcnn.lower.pictures_in_lanes"), patch("nbcnn.lower.fuse_blocks"):
+        yield KeptInHalves(precision)
 
 
 class _Kept:
