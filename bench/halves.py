@@ -20,7 +20,7 @@ from nbcnn.data import Subset, mnist_folder
 from nbcnn.devices import HALVES, Device, find_device
 from nbcnn.graph import Graph
 from nbcnn.model import Model
-from nbcnn.optim import SGD
+from nbcnn.optim import SGD, Cosine
 from nbcnn.trainer import Trainer
 from nbcnn.zoo import GraphBuilder, graph_of
 
@@ -89,7 +89,9 @@ def train(net: str, seed: int, precision: str, data: Any, held: Any, args: argpa
     """Train one network from one seed; returns its accuracy by epoch, and the steps that were skipped."""
     begin = time.monotonic()
     with _device(args.device, precision) as device:
-        trainer = Trainer(Model(NETWORKS[net](seed), device=device), optimizer=SGD(lr=0.05, momentum=0.9))
+        steps = args.epochs * -(-len(data) // args.batch_size)
+        model, schedule = Model(NETWORKS[net](seed), device=device), Cosine(steps)
+        trainer = Trainer(model, optimizer=SGD(lr=0.05, momentum=0.9), schedule=schedule)
         history = trainer.fit(data, held, epochs=args.epochs, batch_size=args.batch_size, seed=seed)
     return {
         "seed": seed,

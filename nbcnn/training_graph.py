@@ -183,9 +183,13 @@ def _add_updates(
     states: dict[str, Any],
     device: Device,
 ) -> None:
-    """Insert each weight's update after the last node that reads the weight or its gradient."""
+    """Insert each weight's update after the last node that reads the weight or its gradient, and after all gradients
+    have been looked at.
+    """
     last: dict[str, int] = {}
+    first = 0
     for index, node in enumerate(graph.nodes):
+        first = index if node.op == "Unscale" else first
         for name in (*node.inputs, *node.outputs):
             last[name] = index
     follow: dict[int, list[Node]] = {}
@@ -203,5 +207,5 @@ def _add_updates(
         graph.values.setdefault(hyper, Value(hyper, states[hyper].dtype, states[hyper].shape))
         graph.initializers[hyper] = states[hyper]
         update = Node(optimizer.op, [name, gradient, *names, hyper], [], {"effect": True}, name=f"update {name}")
-        follow.setdefault(max(last.get(name, 0), last[gradient]), []).append(update)
+        follow.setdefault(max(last.get(name, 0), last[gradient], first), []).append(update)
     graph.nodes = [n for i, node in enumerate(graph.nodes) for n in (node, *follow.get(i, ()))]

@@ -27,6 +27,7 @@ class _View(Op):
     layout = "plain"
     activations = (0,)
     since = 1
+    halves = 1
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
         x = inputs[0]

@@ -2,8 +2,8 @@
 
 Rules:
 1. what depends on the network's inputs, and comes out of an operator that says so (`Op.halves`), is kept in 16 bits,
-unless somebody outside reads it, or an operator that wants it whole (`Op.needs_whole`): sums over many elements,
-exponentials, losses and optimizers. Gradients are values like others;
+unless somebody outside reads it, or an operator that wants it whole (`Op.needs_whole`): exponentials, losses and
+optimizers; or nobody but products that can only multiply float32. Gradients are values like others;
 2. all kernels compute in float32: they widen what they read, and round what they write. So weights, their gradients,
 statistics and the optimizer's states stay float32;
 3. a product (convolution, Gemm, and their gradients) multiplies 16 bits by 16 bits, with sums in float32, where its
@@ -42,8 +42,9 @@ def keep_in_halves(graph: Graph, kept: np.dtype | None) -> None:
     widened: dict[str, str] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
-        if node.op in PRODUCTS and not node.attrs.get("depthwise"):
-            if _multiplies_halves(node, graph):
+        if _is_product(node):
+            activations = [graph.values[node.inputs[index]] for index in PRODUCTS[node.op]]
+            if all(value.kept for value in activations) and _in_pairs(node, graph):
                 node.attrs["halves"] = kept
             else:
                 for index in PRODUCTS[node.op]:
@@ -62,18 +63,24 @@ def _mark(graph: Graph, kept: np.dtype) -> None:
         depends.update(filter(None, node.outputs))
         for name in filter(None, node.outputs[: lookup(node).halves]):
             value = graph.values[name]
-            wanted_whole = name in outside or any(lookup(reader).needs_whole for reader in readers.get(name, ()))
-            if value.dtype == np.float32 and not wanted_whole:
+            if value.dtype == np.float32 and name not in outside and not _wanted_whole(readers.get(name, []), graph):
                 value.kept = kept
 
 
-def _multiplies_halves(node: Node, graph: Graph) -> bool:
-    values = graph.values
-    if any(values[node.inputs[index]].kept is None for index in PRODUCTS[node.op]):
-        return False
-    packing: Packing = lookup(node).packing(node, values)  # type: ignore[attr-defined]
-    in_pairs = packing.inner == 1 and packing.depth % 2 == 0
-    return in_pairs and (node.op not in WEIGHT_GRADS or packing.channels % 2 == 0)
+def _wanted_whole(readers: list[Node], graph: Graph) -> bool:
+    if any(lookup(reader).needs_whole for reader in readers):
+        return True
+    return bool(readers) and all(_is_product(reader) and not _in_pairs(reader, graph) for reader in readers)
+
+
+def _is_product(node: Node) -> bool:
+    return node.op in PRODUCTS and not node.attrs.get("depthwise")
+
+
+def _in_pairs(node: Node, graph: Graph) -> bool:
+    """Whether the channels of a product's activations fill words."""
+    packing: Packing = lookup(node).packing(node, graph.values)  # type: ignore[attr-defined]
+    return packing.depth % 2 == 0 and (node.op not in WEIGHT_GRADS or packing.channels % 2 == 0)
 
 
 def _whole(name: str, graph: Graph, nodes: list[Node], widened: dict[str, str]) -> str:
