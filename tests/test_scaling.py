@@ -1,4 +1,4 @@
-"""Loss scaling, and training with activations in 16 bits (whose rounding the processor emulates; on a GPU: tests/gpu)."""
+"""Loss scaling, and training with activations in 16 bits, whose rounding the processor emulates."""
 
 from __future__ import annotations
 
