@@ -100,6 +100,10 @@ def view(memory: Any, dtype: np.dtype) -> Any:
 
 def overwrite(memory: Any, values: Any) -> None:
     """memory[...] = values, an array of the host or of the GPU of the same number of elements, or a number."""
+    if isinstance(memory, HalfArray):
+        kept = np.broadcast_to(np.asarray(values, np.float32), memory.shape).astype(memory.kept)
+        overwrite(memory.bits, kept.view(np.uint16))
+        return
     if TARGET == "ptx":
         memory.reshape(-1)[...] = np.asarray(values, memory.dtype).reshape(-1)
         return
@@ -111,6 +115,8 @@ def overwrite(memory: Any, values: Any) -> None:
 
 def download(memory: Any) -> np.ndarray:
     """A copy in the host's memory, once everything that was started is done."""
+    if isinstance(memory, HalfArray):
+        return download(memory.bits).view(memory.kept).astype(np.float32)
     if TARGET == "ptx":
         return memory.copy()
     if not memory.size:
@@ -122,6 +128,8 @@ def download(memory: Any) -> np.ndarray:
 
 def is_device_array(array: Any) -> bool:
     """Whether this lies in a GPU's memory (or says so through __cuda_array_interface__)."""
+    if isinstance(array, HalfArray):
+        return True
     if SIMULATED:
         return bool(cuda.cudadrv.devicearray.is_cuda_ndarray(array))
     return hasattr(array, "__cuda_array_interface__")
