@@ -58,6 +58,8 @@ if SIMULATED:
 else:
     from nbcnn.kernels.cuda.halves import HalfType, bits_pointer, narrow, widen
 
+    WORD, HALF = ir.IntType(32), ir.IntType(16)
+
     def _bytes(context: Any, x: Any) -> int:
         """What four elements must be a multiple of to be accessed at once."""
         if isinstance(x, HalfType):
@@ -89,6 +91,17 @@ else:
             return narrow(builder, kind, value)
         return context.data_model_manager[kind.dtype].as_data(builder, value)
 
+    def _load_words(context: Any, builder: Any, x: Any, args: Any, count: int) -> list[Any]:
+        """What so many words of an array of 16 bits hold, with one access: as a vector of halves, LLVM would read it in
+        pieces.
+        """
+        vector = ir.VectorType(WORD, count)
+        pointer = builder.bitcast(_pointer(context, builder, x, *args), vector.as_pointer())
+        found = builder.load(pointer, align=4 * count)
+        words = [builder.extract_element(found, WORD(k)) for k in range(count)]
+        halves = [builder.trunc(builder.lshr(word, WORD(shift)), HALF) for word in words for shift in (0, 16)]
+        return [widen(builder, x, half) for half in halves]
+
     @intrinsic
     def get(typingctx, x, at):
         """x[at], which this launch does not write; `at` is not negative."""
@@ -116,6 +129,10 @@ else:
         """x[at : at + 4] as a tuple; `aligned` must hold."""
 
         def codegen(context, builder, signature, args):
+            if isinstance(x, HalfType):
+                return context.make_tuple(
+                    builder, signature.return_type, _load_words(context, builder, x, args, WIDTH // 2)
+                )
             pointer = _pointer(context, builder, x, *args)
             vector = builder.load(builder.bitcast(pointer, _vector(pointer)), align=_bytes(context, x))
             elements = [builder.extract_element(vector, ir.IntType(32)(k)) for k in range(WIDTH)]
@@ -130,12 +147,8 @@ else:
         pair = types.UniTuple(types.float32, 2)
 
         def codegen(context, builder, signature, args):
-            word, half = ir.IntType(32), ir.IntType(16)
-            pointer = builder.bitcast(_pointer(context, builder, x, *args), ir.VectorType(word, WIDTH).as_pointer())
-            vector = builder.load(pointer, align=BYTES)
-            words = [builder.extract_element(vector, word(k)) for k in range(WIDTH)]
-            found = [[builder.trunc(builder.lshr(v, word(shift)), half) for shift in (0, 16)] for v in words]
-            pairs = [context.make_tuple(builder, pair, [widen(builder, x, bits) for bits in v]) for v in found]
+            found = _load_words(context, builder, x, args, WIDTH)
+            pairs = [context.make_tuple(builder, pair, found[k : k + 2]) for k in range(0, 2 * WIDTH, 2)]
             return context.make_tuple(builder, signature.return_type, pairs)
 
         return types.UniTuple(pair, WIDTH)(x, types.int64), codegen
