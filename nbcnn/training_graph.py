@@ -92,10 +92,7 @@ def step_graph(
     effects = [n for n in graph.nodes if n.attrs.get("effect")]
     graph.nodes = [n for n in graph.nodes if not n.attrs.get("effect")]
     _add_loss(graph, target, loss, scaled=SCALE in states)
-    if device.kept is None:  # else panels are narrowed at every step, from ONNX order
-        _own_panels(graph, parameters, trained)
-    for name in trained:
-        parameters[name].own()
+    _own_panels(graph, parameters, trained, device.kept is not None)
     for name in {name for node in effects for name in node.inputs if name in parameters}:
         parameters[name].own()
     count = len(graph.nodes)
@@ -161,10 +158,11 @@ def _add_unscaling(graph: Graph, gradients: Iterable[str]) -> None:
     graph.nodes += effects
 
 
-def _own_panels(graph: Graph, parameters: dict[str, Parameter], trained: Sequence[str]) -> None:
+def _own_panels(graph: Graph, parameters: dict[str, Parameter], trained: Sequence[str], halves: bool) -> None:
     """Let a trained weight that one product alone reads be stored in that product's panels.
 
-    Not for a transposed convolution: its gradient comes in the panels of the convolution that it turns round.
+    Not for a transposed convolution: its gradient comes in the panels of the convolution that it turns round. Nor,
+    with halves, for one of few channels, whose lines are no runs where it is multiplied in 16 bits.
     """
     readers = graph.consumers()
     for name in trained:
@@ -172,7 +170,9 @@ def _own_panels(graph: Graph, parameters: dict[str, Parameter], trained: Sequenc
         alone = len(nodes) == 1 and nodes[0].op != "ConvTranspose"
         if alone and nodes[0].inputs.index(name) == WEIGHT_INPUT.get(nodes[0].op):
             packing = lookup(nodes[0]).packing(nodes[0], graph.values)  # type: ignore[attr-defined]
-            parameters[name].store_as(packing.storage())
+            if packing.inner == 1 or not halves:
+                parameters[name].store_as(packing.storage())
+        parameters[name].own()
 
 
 def _add_updates(

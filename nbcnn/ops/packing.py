@@ -16,7 +16,7 @@ import numpy as np
 from nbcnn import kernels
 from nbcnn.binder import Binder
 from nbcnn.graph import Node, Value
-from nbcnn.kernels.cpu.tiling import packed_size
+from nbcnn.kernels.cpu.tiling import packed_size, panel_width
 from nbcnn.memory import aligned_array
 from nbcnn.ops.base import Op, Shaped, register
 from nbcnn.parameter import Storage
@@ -64,6 +64,13 @@ class Packing:
         return Packing(
             self.groups, self.depth, self.taps, 1, self.channels, (group, depth, tap, inner, channel), self.itemsize
         )
+
+    def narrowed(self, kept: np.dtype) -> Packing:
+        """What packs panels of this packing into panels of 16 bits: each panel as a group of its own."""
+        width = panel_width(self.channels, self.itemsize)
+        groups = self.groups * -(-self.channels // width)
+        order = (self.taps * self.run * width, 1, self.run * width, self.depth * width, width)
+        return Packing(groups, width, self.taps, self.inner, self.depth, order, self.itemsize, kept)
 
     def storage(self) -> Storage:
         """This order as a parameter's own."""

@@ -6,7 +6,7 @@ Rules:
 2. where a parameter is itself stored in panels (`Parameter.storage`), readers of the same panels read it directly, the
    gradient by the input takes them through `TransposeWeights`, and whatever wants ONNX order goes through
    `UnpackWeights`; Winograd's factors are made from the panels of the same product, through `WinogradWeights`;
-3. a gradient that was unpacked only to update such a parameter is not unpacked.
+3. a gradient that was unpacked only to update such a parameter (or to be looked at before) is not unpacked.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class _Packer:
                 self.graph.values[new].kept = packing.kept
             if isinstance(packing, Factors):
                 node = Node("WinogradWeights", [self.panels(name, packing.base)], [new], {"packing": packing})
-            elif home is not None and home.inner == 1 and home.transposed() == packing:
+            elif home is not None and packing.kept is not None and replace(packing, kept=None) == home:
+                node = Node("PackWeights", [name], [new], {"packing": home.narrowed(packing.kept)})
+            elif home is not None and home.inner == 1 and home.transposed() == replace(packing, kept=None):
                 node = Node("TransposeWeights", [name], [new], {"packing": home})
             else:
                 node = Node("PackWeights", [self.plain(name)], [new], {"packing": packing})
@@ -82,6 +84,7 @@ def pack_weights(graph: Graph, parameters: Mapping[str, Parameter]) -> None:
     packer = _Packer(graph, parameters)
     values = graph.values
     unpacked: dict[str, tuple[str, Packing | Factors]] = {}
+    weights = {node.inputs[1]: node.inputs[0] for node in graph.nodes if _updates(node, 0) and len(node.inputs) > 1}
     for node in graph.nodes:
         slot = WEIGHT_INPUT.get(node.op)
         wanted: dict[int, Packing | Factors] = {}
@@ -99,7 +102,7 @@ def pack_weights(graph: Graph, parameters: Mapping[str, Parameter]) -> None:
                 node.inputs[index] = packer.panels(name, wanted[index])
             elif name in packer.stored and not _updates(node, index):
                 node.inputs[index] = packer.plain(name)
-            elif _updates(node, 0) and name in unpacked and packer.stored.get(node.inputs[0]) == unpacked[name][1]:
+            elif name in unpacked and packer.stored.get(_updated(node, name, weights)) == unpacked[name][1]:
                 node.inputs[index] = unpacked[name][0]
         packer.nodes.append(node)
         if node.op in WEIGHT_GRADS:
@@ -112,6 +115,13 @@ def pack_weights(graph: Graph, parameters: Mapping[str, Parameter]) -> None:
         values[name].layout, values[name].shape = "packed", (home.size,)
     graph.nodes = packer.nodes
     graph.prune()
+
+
+def _updated(node: Node, gradient: str, weights: Mapping[str, str]) -> str:
+    """The weight that a node updates by a gradient, or is going to be updated by it; "" for other nodes."""
+    if not node.attrs.get("effect"):
+        return ""
+    return weights.get(gradient, "") if node.op == "Unscale" else node.inputs[0]
 
 
 def _updates(node: Node, index: int) -> bool:

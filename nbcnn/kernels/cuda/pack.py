@@ -5,7 +5,7 @@ from __future__ import annotations
 from nbcnn.kernels.cuda._cuda import SIMULATED, cuda, device, kernel, launch, spread
 from nbcnn.kernels.cuda.halves import is_half
 from nbcnn.kernels.cuda.index import divide, remainder
-from nbcnn.kernels.cuda.panels import of_pairs, panels_of
+from nbcnn.kernels.cuda.panels import of_pairs, panels_of, place_in_panel
 
 __all__ = ["pack_weights", "transpose_weights", "unpack_weights"]
 
@@ -61,7 +61,7 @@ def unpack_weights(panels_data, out, dims, order):
 
 
 @kernel
-def _transpose(w, out, channels, taps, depth, old, new):
+def _transpose(w, out, channels, taps, depth, old, new, paired):
     """A square of output by input channels of one tap and group."""
     square = cuda.shared.array((TILE, PITCH), w.dtype)
     width, panels = old
@@ -76,18 +76,19 @@ def _transpose(w, out, channels, taps, depth, old, new):
         square[r, column] = w[source + c * width] if o < channels and c < depth else w.dtype.type(0)
     cuda.syncthreads()
     c = c0 + column
-    target = ((group * new_panels + divide(c, new_width)) * taps + tap) * channels * new_width + remainder(c, new_width)
+    target = ((group * new_panels + divide(c, new_width)) * taps + tap) * channels * new_width
+    lane = remainder(c, new_width)
     for r in range(first, TILE, ROWS):
         o = o0 + r
         if o < channels and c < new_width * new_panels:
-            out[target + o * new_width] = square[column, r]
+            out[target + place_in_panel(o, lane, new_width, paired)] = square[column, r]
 
 
 def transpose_weights(w, out, dims):
     """Panels (group, panel, tap, depth, lane) of w -> panels whose lanes are the depth and whose depth is the output
-    channels.
+    channels. An `out` of 16 bits gets the order of pairs (panels.py).
     """
     groups, channels, taps, _inner, depth = dims
     old, new = panels_of(channels, w), panels_of(depth, w)
     blocks = (-(-channels // TILE), -(-new[0] * new[1] // TILE), groups * taps)
-    launch(_transpose, blocks, (TILE, ROWS), w, out, channels, taps, depth, old, new)
+    launch(_transpose, blocks, (TILE, ROWS), w, out, channels, taps, depth, old, new, int(is_half(out)))
