@@ -30,6 +30,9 @@ def conv_gather(
     """y[pixel, :] = clamp(bias + residual[pixel, :] + sum over taps of x[pixel moved by the tap, :] @ w[tap], low,
     high); float32 is multiplied on tensor cores, as TF32.
 
+    x and w may have 16 bits, with w in the order of pairs (panels.py): they are multiplied as they are, with sums in
+    float32. residual and y may have them in any case.
+
     spill: room for the sums of parts of the depth, if they are to be computed apart (see tiling.py). schedule: (1 if no
     tap ever falls off the picture). What the CPU's kernel takes besides, zeros, scratch and packed, is not used.
     """

@@ -106,7 +106,9 @@ def _clocks(tiling: Tiling, speed: float, pixels: int, channels: int, groups: in
 
 
 def scratch_size(pixels: int, channels: int, groups: int, run: int, pitch: int, taps: int) -> int:
-    """Elements of scratch memory that conv_gather and conv_pointwise use for float32."""
+    """Elements of scratch memory that conv_gather and conv_pointwise use for float32; for 16 bits, run and pitch count
+    pairs.
+    """
     flat = is_flat(run, pitch)
     parts = choose(pixels, channels, groups, steps_of(run, taps, flat), flat).parts
     return parts * pixels * channels * groups if parts > 1 else 0
