@@ -12,7 +12,7 @@ from typing import Any
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, device, intrinsic, ir, types
 
-__all__ = ["WIDTH", "aligned", "gather", "get", "load", "load_pairs", "read", "store", "write"]
+__all__ = ["WIDTH", "aligned", "gather", "get", "load", "load_pairs", "read", "store", "store_pair", "write"]
 
 WIDTH = 4
 """Elements that a thread takes at once where it can."""
@@ -48,6 +48,12 @@ if SIMULATED:
         y[at], y[at + 1], y[at + 2], y[at + 3] = a, b, c, d
 
     @device
+    def store_pair(y, at, a, b):
+        """y[at : at + 2] = a, b; at is a multiple of 2."""
+        assert at % 2 == 0
+        y[at], y[at + 1] = a, b
+
+    @device
     def _element(x, at):
         return x[at]
 
@@ -76,9 +82,17 @@ else:
             return bits_pointer(context, builder, kind, array, at)
         return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
 
-    def _vector(pointer: Any) -> Any:
+    def _vector(pointer: Any, count: int = WIDTH) -> Any:
         """Pointer to an element and its neighbours as one value."""
-        return ir.VectorType(pointer.type.pointee, WIDTH).as_pointer()
+        return ir.VectorType(pointer.type.pointee, count).as_pointer()
+
+    def _store(context: Any, builder: Any, kind: Any, pointer: Any, values: Any, align: int) -> None:
+        """Store neighbours as one value."""
+        target = _vector(pointer, len(values))
+        vector = ir.Constant(target.pointee, ir.Undefined)
+        for k, value in enumerate(values):
+            vector = builder.insert_element(vector, _as_data(context, builder, kind, value), ir.IntType(32)(k))
+        builder.store(vector, builder.bitcast(pointer, target), align=align)
 
     def _from_data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
         """What is in memory, as device code computes with it."""
@@ -159,14 +173,22 @@ else:
 
         def codegen(context, builder, signature, args):
             array, at, *values = args
-            pointer = _pointer(context, builder, y, array, at)
-            vector = ir.Constant(_vector(pointer).pointee, ir.Undefined)
-            for k, value in enumerate(values):
-                vector = builder.insert_element(vector, _as_data(context, builder, y, value), ir.IntType(32)(k))
-            builder.store(vector, builder.bitcast(pointer, _vector(pointer)), align=_bytes(context, y))
+            _store(context, builder, y, _pointer(context, builder, y, array, at), values, _bytes(context, y))
             return context.get_dummy_value()
 
         return types.void(y, types.int64, *[_type(y)] * WIDTH), codegen
+
+    @intrinsic
+    def store_pair(typingctx, y, at, a, b):
+        """y[at : at + 2] = a, b; at is a multiple of 2."""
+
+        def codegen(context, builder, signature, args):
+            array, at, *values = args
+            pointer = _pointer(context, builder, y, array, at)
+            _store(context, builder, y, pointer, values, _bytes(context, y) // 2)
+            return context.get_dummy_value()
+
+        return types.void(y, types.int64, *[_type(y)] * 2), codegen
 
     @intrinsic
     def _element(typingctx, x, at):

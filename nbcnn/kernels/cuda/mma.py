@@ -23,6 +23,7 @@ __all__ = [
     "copy_1",
     "copy_2",
     "copy_4",
+    "load_transposed",
     "multiply",
     "multiply_bfloat16",
     "multiply_exactly",
@@ -43,6 +44,7 @@ if SIMULATED:
         copy_1,
         copy_2,
         copy_4,
+        load_transposed,
         multiply,
         multiply_bfloat16,
         multiply_exactly,
@@ -148,6 +150,33 @@ else:
     def multiply_bfloat16(typingctx, sums, a, b):
         """As `multiply_float16`, of bfloat16."""
         return sums(sums, a, b), _emit_multiply("m16n8k16", "f32.bf16.bf16.f32")
+
+    @intrinsic
+    def load_transposed(typingctx, shared, at, offsets):
+        """For each offset of a tuple, four squares of 8 by 8 halves, transposed ("ldmatrix" .trans in the PTX ISA).
+
+        shared: words, each of two halves that are neighbours; lines of four words, the first of which is a multiple of
+        four, make the squares. at: of lane 8 q + i, where line i of square q starts, for an offset of 0. Found, by
+        squares: words of lines 2 t and 2 t + 1 at column g. Four squares are a fragment of A or two of B, whose depth
+        are the lines. All lanes of a warp must come here together.
+        """
+        fragment = types.UniTuple(types.int32, FRAGMENT_A)
+
+        def codegen(context, builder, signature, args):
+            data = context.make_array(shared)(context, builder, args[0]).data
+            text = "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {$0,$1,$2,$3}, [$4];"
+            function = ir.FunctionType(ir.LiteralStructType([WORD] * FRAGMENT_A), [WORD])
+            asm = ir.InlineAsm(function, text, "=r,=r,=r,=r,r,~{memory}", side_effect=True)
+            found = []
+            for i in range(offsets.count):
+                place = builder.gep(data, [builder.add(args[1], builder.extract_value(args[2], i))])
+                place = builder.addrspacecast(place, place.type.pointee.as_pointer(SHARED))
+                words = builder.call(asm, [builder.ptrtoint(place, WORD)], attrs=("convergent",))
+                values = [builder.extract_value(words, k) for k in range(FRAGMENT_A)]
+                found.append(context.make_tuple(builder, fragment, values))
+            return context.make_tuple(builder, signature.return_type, found)
+
+        return types.UniTuple(fragment, offsets.count)(shared, types.int64, offsets), codegen
 
     @intrinsic
     def multiply_exactly(typingctx, sums, left, right):

@@ -19,6 +19,7 @@ __all__ = [
     "copy_1",
     "copy_2",
     "copy_4",
+    "load_transposed",
     "multiply",
     "multiply_bfloat16",
     "multiply_exactly",
@@ -34,6 +35,8 @@ WARP = 32
 
 _fragments: dict[int, tuple[Any, Any]] = {}
 """Thread -> its fragments of A and of B."""
+_lines: dict[int, int] = {}
+"""Thread -> where the line of a square starts that it names."""
 _products: dict[int, np.ndarray] = {}
 """Warp -> the product of what its threads hold."""
 _copies: dict[int, list[list[tuple[Any, ...]]]] = {}
@@ -85,6 +88,26 @@ def _multiply(sums: Any, a: Any, b: Any, kind: Any) -> Any:
     cuda.syncthreads()
     found = iter(_held(_products[warp], lane))
     return tuple([tuple([np.float32(s + next(found)) for s in fragment]) for fragment in sums])
+
+
+@device
+def load_transposed(shared, at, offsets):
+    thread = cuda.threadIdx.x
+    first, lane = thread - thread % WARP, thread % WARP
+    assert at % 4 == 0
+    _lines[thread] = at
+    cuda.syncthreads()
+    starts = [_lines[first + k] for k in range(WARP)]
+    cuda.syncthreads()
+    return tuple([tuple([_pair(shared, starts[8 * q :], offset, lane) for q in range(4)]) for offset in offsets])
+
+
+def _pair(shared: Any, starts: list[int], offset: int, lane: int) -> np.uint32:
+    """The halves of lines 2 t and 2 t + 1 at column g, as one word."""
+    column = lane // 4
+    words = [int(shared[starts[lane % 4 * 2 + i] + offset + column // 2].view(np.uint32)) for i in (0, 1)]
+    low, high = (word >> 16 * (column % 2) & 0xFFFF for word in words)
+    return np.uint32(high << 16 | low)
 
 
 @device
