@@ -1,15 +1,18 @@
-"""The gradient of a convolution by its weights on a GPU: in TF32, float32 and float64, the pixels in parts.
+"""The gradient of a convolution by its weights on a GPU: in TF32, float32, float64 and of 16 bits, the pixels in parts.
 
-The kernels are called as nbcnn/ops/gather.py does, on small pictures; the oracle is float64.
+The kernels are called as nbcnn/ops/gather.py does, on small pictures; the oracle is float64, of inputs rounded the
+same.
 """
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 import pytest
 import reference
+from halves import give, rounded
 from harness import Case
 
 import nbcnn.ops.gather
@@ -21,8 +24,14 @@ from nbcnn.ops.packing import Packing, dense, matrix
 RNG = np.random.default_rng(9)
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
 
-# name -> x shape, w shape, attributes, parts of the pixels
-CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], int]] = {
+Kinds = tuple[str | None, str | None]
+"""What x and dy are kept in."""
+WHOLE = (None, None)
+KINDS = ("float16", "bfloat16")
+Sizes = tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], int]
+"""x shape, w shape, attributes, parts of the pixels."""
+
+CASES: dict[str, Sizes] = {
     "odd": ((2, 3, 4, 3), (5, 3, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}, 1),
     "quads": ((1, 4, 5, 6), (12, 4, 3, 3), {"pads": [1, 1, 1, 1]}, 2),
     "quads of x alone": ((2, 4, 3, 3), (9, 4, 2, 2), {}, 2),
@@ -36,6 +45,19 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], int]] =
     "1-D": ((2, 5, 9), (7, 5, 3), {"dilations": [2], "pads": [1, 1]}, 2),
     "3-D": ((1, 4, 3, 2, 3), (5, 4, 2, 1, 2), {"strides": [2, 1, 1], "pads": [1, 0, 1, 1, 0, 0]}, 1),
 }
+
+HALVES: dict[str, Sizes] = {
+    "16 and 40 channels": ((1, 16, 5, 3), (40, 16, 3, 1), {"pads": [1, 0, 1, 0]}, 2),
+    "many pixels": ((1, 2, 14, 13), (6, 2, 2, 1), {}, 1),
+    "2 and 6 channels, strided": ((2, 2, 6, 5), (6, 2, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}, 1),
+    "12 and 20 channels": ((1, 12, 3, 5), (20, 12, 2, 2), {"dilations": [1, 2], "pads": [0, 2, 1, 0]}, 3),
+    "groups of 10 and 6": ((1, 20, 3, 3), (12, 10, 2, 2), {"group": 2, "pads": [1, 0, 1, 0]}, 2),
+    "1x1 stride": ((2, 6, 5, 4), (10, 6, 1, 1), {"strides": [2, 2]}, 1),
+    "more parts than pixels": ((1, 8, 2, 2), (16, 8, 2, 2), {}, 3),
+    "many rows and columns": ((1, 24, 2, 3), (72, 24, 2, 2), {}, 1),
+    "3-D": ((1, 4, 3, 2, 3), (6, 4, 2, 1, 2), {"strides": [2, 1, 1], "pads": [1, 0, 1, 1, 0, 0]}, 1),
+}
+"""Channels that fill words of 16 bits: one, two or four at a time."""
 
 
 def random(shape: tuple[int, ...], dtype: Any, short: bool) -> np.ndarray:
@@ -52,13 +74,13 @@ def close(got: np.ndarray, want: np.ndarray, dtype: Any) -> None:
 class Call:
     """The arrays of a call. What no part writes stays NaN."""
 
-    def __init__(self, x: np.ndarray, dy: np.ndarray, taps: np.ndarray, packing: Packing, parts: int) -> None:
+    def __init__(
+        self, x: np.ndarray, dy: np.ndarray, taps: np.ndarray, packing: Packing, parts: int, kinds: Kinds = WHOLE
+    ) -> None:
         self.packing = packing
-        dw, partials = (np.full(n * packing.size, np.nan, x.dtype) for n in (1, parts))
-        arrays = np.moveaxis(x, 1, -1), np.moveaxis(dy, 1, -1), dw, taps, partials
-        self.x, self.dy, self.dw, self.taps, self.partials = (
-            runtime.upload(np.ascontiguousarray(a).reshape(-1)) for a in arrays
-        )
+        self.x, self.dy = (give(np.moveaxis(a, 1, -1), kind) for a, kind in zip((x, dy), kinds, strict=True))
+        self.dw, self.partials = (give(np.full(n * packing.size, np.nan, x.dtype), None) for n in (1, parts))
+        self.taps = give(taps, None)
 
     def gradient(self) -> np.ndarray:
         """What was written, in ONNX order."""
@@ -68,15 +90,17 @@ class Call:
         return found
 
 
-def by_convolution(kernel: Any, name: str, dtype: Any, short: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def by_convolution(
+    kernel: Any, sizes: Sizes, dtype: Any, short: bool = False, kinds: Kinds = WHOLE
+) -> tuple[np.ndarray, np.ndarray]:
     """dW of a case and what the oracle says."""
-    shape, w, attrs, parts = CASES[name]
-    group, x = attrs.get("group", 1), random(shape, dtype, short)
+    shape, w, attrs, parts = sizes
+    group, x = attrs.get("group", 1), rounded(random(shape, dtype, short), kinds[0])
     win = window(shape[2:], w[2:], attrs.get("strides"), attrs.get("pads"), attrs.get("dilations"))
     packing = dense(group, w[0] // group, w[1], win.kernel, x.itemsize)
-    dy = random((shape[0], w[0], *win.out), dtype, short)
+    dy = rounded(random((shape[0], w[0], *win.out), dtype, short), kinds[1])
     taps = [(*triple(move, 0), n) for move, n in window_taps(win.kernel, win.dilations, win.begins)]
-    call = Call(x, dy, np.array(taps, np.int64), packing, parts)
+    call = Call(x, dy, np.array(taps, np.int64), packing, parts, kinds)
     source = (*triple(win.size, 1), shape[1], packing.run, *triple(win.strides, 1))
     outer = (shape[0], *triple(win.out, 1), w[0])
     shapes = source, outer, (group, packing.channels, packing.taps), (1, parts, 0)
@@ -87,17 +111,40 @@ def by_convolution(kernel: Any, name: str, dtype: Any, short: bool = False) -> t
 
 @pytest.mark.parametrize("name", CASES)
 def test_on_tensor_cores(name: str) -> None:
-    close(*by_convolution(conv_grad.conv_weight_grad, name, np.float32, short=True), np.float32)
+    close(*by_convolution(conv_grad.conv_weight_grad, CASES[name], np.float32, short=True), np.float32)
 
 
 @pytest.mark.parametrize("name", ["odd", "quads", "groups", "many rows and columns"])
 def test_in_full_precision(name: str) -> None:
-    close(*by_convolution(conv_grad.conv_weight_grad_fp32, name, np.float32), np.float32)
+    close(*by_convolution(conv_grad.conv_weight_grad_fp32, CASES[name], np.float32), np.float32)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_in_float64(name: str) -> None:
-    close(*by_convolution(conv_grad.conv_weight_grad, name, np.float64), np.float64)
+    close(*by_convolution(conv_grad.conv_weight_grad, CASES[name], np.float64), np.float64)
+
+
+@pytest.mark.parametrize(("name", "kind"), [*zip(HALVES, cycle(KINDS), strict=False), ("many pixels", "float16")])
+def test_of_16_bits(name: str, kind: str) -> None:
+    close(*by_convolution(conv_grad.conv_weight_grad, HALVES[name], np.float32, kinds=(kind, kind)), np.float32)
+
+
+@pytest.mark.parametrize("kinds", [(None, "bfloat16"), ("float16", None), ("float16", "bfloat16")])
+def test_of_16_bits_and_others(kinds: Kinds) -> None:
+    close(*by_convolution(conv_grad.conv_weight_grad, CASES["odd"], np.float32, kinds=kinds), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rows", "depth", "channels", "parts", "kind"),
+    [(75, 8, 16, 2, "float16"), (5, 2, 6, 1, "bfloat16"), (3, 40, 12, 1, "bfloat16")],
+)
+def test_product_of_16_bits(rows: int, depth: int, channels: int, parts: int, kind: str) -> None:
+    x, dy = (rounded(random((rows, n), np.float32, False), kind) for n in (depth, channels))
+    packing = matrix(channels, depth, False, x.itemsize)
+    call = Call(x, dy, np.zeros(0, np.int64), packing, parts, (kind, kind))
+    shapes = (rows, depth, channels), (rows, parts, 0, 0)
+    pointwise_grad.pointwise_weight_grad(call.x, call.dy, call.dw, call.partials, *shapes)
+    close(call.gradient().reshape(depth, channels), x.T.astype(np.float64) @ dy, np.float32)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -118,6 +165,13 @@ def test_lanes_meet_different_banks(size: int) -> None:
     for first in range(0, 32, 8):
         places = [lane % 4 * pitch + lane // 4 * 4 + k for lane in range(first, first + 8) for k in range(4)]
         assert len({place % 32 for place in places}) == 32
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_lines_of_16_bits_lie_in_different_banks(size: int) -> None:
+    """Eight lines of a square are read together, 16 bytes each."""
+    pitch = size // 2 + grad_tensor.HALVES_GAP
+    assert len({(line * pitch + k) % 32 for line in range(8) for k in range(4)}) == 32
 
 
 @pytest.mark.parametrize("kernel", [3, 1])
