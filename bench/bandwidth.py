@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import pi, prod
+from math import pi
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,9 @@ from nbcnn.devices import HOST, Device
 from nbcnn.executor import execute
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.kernels import load
-from nbcnn.lower import lower_for_training
+from nbcnn.lower import lower_for_inference, lower_for_training
 from nbcnn.model import Model
+from nbcnn.passes.halves import keep_in_halves
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.specialize import Mode
 from nbcnn.plan import Plan
@@ -51,7 +52,8 @@ Nodes = tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]], ...]
 @dataclass(frozen=True)
 class Case:
     """A network of a few nodes over one activation, `x` to `y`. shape: of x. weights: names and shapes. times: the
-    operators (by the end of their names) whose kernels are timed; of gradients too, where `train`.
+    operators (by the end of their names) whose kernels are timed; of gradients too, where `train`. moved: bytes, by
+    those of x and y; taps: and a byte for each element of y.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Case:
     shape: tuple[int, ...] = PICTURES
     weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
     train: bool = False
+    taps: bool = False
 
 
 def _one(op: str, *more: str, **attrs: Any) -> Nodes:
@@ -126,8 +129,8 @@ CASES = (
     Case("Softmax", _one("Softmax", axis=-1), "Softmax", lambda x, y: x + y, ROWS),
     Case("Relu gradient", _one("Relu"), "Grad|Unclamp", lambda x, y: 2 * y + x, train=True),
     Case("Sigmoid, Mul gradient", SWISH, "Chain", lambda x, y: 4 * x + y, train=True),
-    Case("MaxPool, taps kept", _one("MaxPool", **WINDOW), "MaxPool", lambda x, y: x + y + y // 4, train=True),
-    Case("MaxPool gradient", _one("MaxPool", **WINDOW), "PoolGrad", lambda x, y: x + y + y // 4, train=True),
+    Case("MaxPool, taps kept", _one("MaxPool", **WINDOW), "MaxPool", lambda x, y: x + y, train=True, taps=True),
+    Case("MaxPool gradient", _one("MaxPool", **WINDOW), "PoolGrad", lambda x, y: x + y, train=True, taps=True),
     Case("AveragePool gradient", _one("AveragePool", **WINDOW), "PoolGrad", lambda x, y: x + y, train=True),
     Case("Softmax gradient", _one("Softmax", axis=-1), "SoftmaxGrad", lambda x, y: 3 * x, ROWS, train=True),
     Case("BatchNorm, Relu", NORM_RELU, "BatchNormalization", lambda x, y: 2 * x + y, weights=NORM, train=True),
@@ -193,7 +196,7 @@ class Bound:
 
 
 def bound(case: Case, seed: int = 0, device: Device = HOST) -> Bound:
-    """Bind a case on a device, and run it."""
+    """Bind a case on a device, and run it. In precisions of 16 bits x, y and their gradients are kept in those."""
     rng = np.random.default_rng(seed)
     weights = {name: rng.random(shape, dtype=FLOAT) + np.float32(0.1) for name, shape in case.weights.items()}
     nodes = [
@@ -201,10 +204,11 @@ def bound(case: Case, seed: int = 0, device: Device = HOST) -> Bound:
     ]
     graph = Graph("case", nodes, [Value("x", FLOAT, case.shape)], [Value("y"), Value("x")], weights, opset={"": 17})
     model, x = Model(graph, device=device), rng.standard_normal(case.shape, dtype=FLOAT)
-    plan = _training_plan(model, case.shape) if case.train else model.plan({"x": x})
+    plan = (_training_plan if case.train else _inference_plan)(model, case.shape)
     feeds = dict(weights)
     for value in plan.graph.inputs:
-        feeds[value.name] = x if value.name == "x" else rng.standard_normal(value.dims, dtype=FLOAT)
+        given = x if value.name == "x" else rng.standard_normal(value.dims, dtype=FLOAT)
+        feeds[value.name] = given.astype(value.stored).astype(FLOAT)
         plan.feed(value.name, _in_memory(feeds[value.name], value))
     execute(plan)
     ends = tuple(case.times.split("|"))
@@ -217,12 +221,27 @@ def bound(case: Case, seed: int = 0, device: Device = HOST) -> Bound:
             kernel(*args)
 
     y = next(v for v in plan.graph.inputs if v.name == "dy") if case.train else plan.graph.outputs[0]
-    return Bound(plan, compute, case.moved(4 * prod(case.shape), 4 * y.size), feeds)
+    moved = case.moved(_bytes(plan.graph.values["x"]), _bytes(y)) + (y.size if case.taps else 0)
+    return Bound(plan, compute, moved, feeds)
+
+
+def _bytes(value: Value) -> int:
+    assert value.stored is not None
+    return value.size * value.stored.itemsize
 
 
 def _in_memory(array: np.ndarray, value: Value) -> np.ndarray:
     """An array in ONNX order as the plan has it."""
     return np.ascontiguousarray(np.moveaxis(array, 1, -1)) if value.layout == "last" else array
+
+
+def _inference_plan(model: Model, shape: tuple[int, ...]) -> Plan:
+    feeds, device = {"x": (shape, FLOAT)}, model.device
+    graph = lower_for_inference(
+        model.graph, feeds, model.parameters, FLOAT, choose=model.chooser(), backend=device.backend
+    )
+    keep_in_halves(graph, device.kept, edges=True)
+    return model.build(graph)
 
 
 def _training_plan(model: Model, shape: tuple[int, ...]) -> Plan:
@@ -234,6 +253,7 @@ def _training_plan(model: Model, shape: tuple[int, ...]) -> Plan:
     graph.inputs.append(graph.values["dy"])
     found = differentiate(graph, {result.name: "dy"}, ["x"])
     graph.outputs = [graph.values[found["x"]]]
+    keep_in_halves(graph, model.device.kept, edges=True)
     pack_weights(graph, model.parameters)
     return model.build(graph)
 

@@ -1,11 +1,12 @@
 """A GPU beside PyTorch (cuDNN) on the same GPU in the same precision: whole networks, training steps, single layers,
 what waits for memory, and the ceilings of all that.
 
-Each result is compared before anything is timed, TF32 to 1e-2 and fp32 to 1e-4 of the norm, with PyTorch's in full
-precision. Times are the GPU's own, by events in each side's stream, on data that lies there: PyTorch with contiguous
-and with channels_last tensors, cuDNN choosing its fastest algorithms, and at batch 1 also as a CUDA graph, which ours
-always is; the ratio is to the fastest. Operations are those of direct convolution, two for a multiply-add, three times
-those of the forward pass for a training step.
+Each result is compared before anything is timed, with PyTorch's in full precision: TF32 and fp16 to 1e-2, bf16 to 5e-2
+and fp32 to 1e-4 of the norm. In fp16 and bf16 PyTorch's networks run under torch.autocast, for inference also with
+weights of that type; training in fp16 scales the loss. Times are the GPU's own, by events in each side's stream, on
+data that lies there: PyTorch with contiguous and with channels_last tensors, cuDNN choosing its fastest algorithms, and
+at batch 1 also as a CUDA graph, which ours always is; the ratio is to the fastest. Operations are those of direct
+convolution, two for a multiply-add, three times those of the forward pass for a training step.
 
 Each section runs in a process of its own, so that a failure of one leaves the others: what failed, or had no time left,
 is a line that says why, and the exit code is 1. The report is written after each section, and each section's so far
@@ -46,7 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS), metavar="SECTION",
                         help=f"of {', '.join(SECTIONS)} (default: all)")  # fmt: skip
     parser.add_argument("--nets", nargs="*", default=[], help="only these networks (default: all)")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="(default: both)")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["tf32", "fp16"],
+                        help="(default: tf32 and fp16)")  # fmt: skip
     parser.add_argument("--batch", type=int, default=32, help="of single layers")
     parser.add_argument("--minutes", type=float, default=20.0, help="what there is no time for is left out, and said")
     parser.add_argument("--blocks", type=int, default=3, help="timed blocks of each side")

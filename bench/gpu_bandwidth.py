@@ -1,7 +1,8 @@
 """What waits for memory, on a GPU: GB/s of what must be moved, and the share of the measured copy.
 
 The cases, and the bytes that count, are those of `python -m bench bandwidth`, on twice the pictures, and
-reductions and optimizers; results are compared with PyTorch's.
+reductions and optimizers; results are compared with PyTorch's. In precisions of 16 bits, what networks are made of,
+with activations and gradients of 16 bits.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from bench.bandwidth import CASES, Bound, Case, bound
 from bench.gpu_networks import freeing
 from bench.gpu_peers import put
 from bench.gpu_sections import Item, Settings
-from bench.gpu_timing import compare, deviation, repeated
+from bench.gpu_timing import TOLERANCES, compare, deviation, repeated
 from bench.models import OURS
-from nbcnn.devices import find_device
+from nbcnn.devices import HALVES, find_device
 from nbcnn.optim import SGD, Adam, Optimizer
 from nbcnn.report.agreement import Disagreement
 
@@ -28,7 +29,12 @@ __all__ = ["bandwidth"]
 
 TIMES = 2
 """More pictures, or lines, than on a processor: the GPU's cache holds 50 MB."""
-TOLERANCE = 1e-4
+IN_HALVES = (
+    *("Relu", "HardSwish", "Sigmoid, Mul", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Relu gradient"),
+    *("Sigmoid, Mul gradient", "MaxPool, taps kept", "MaxPool gradient", "BatchNorm, Relu", "BatchNorm sums"),
+    "BatchNorm gradient",
+)
+"""Cases that are measured in 16 bits, too."""
 TRIAL = {4: (1, 3, 6, 6), 2: (2, 8)}
 """Shapes for the simulator, by their number of dimensions."""
 SIZE, TRIAL_SIZE = 50_000_000, 100
@@ -83,8 +89,11 @@ PROGRAMS: dict[str, Callable[[torch.Tensor, Arrays], torch.Tensor]] = {
 
 def bandwidth(settings: Settings) -> Iterator[Item]:
     listed = [case for case in (*CASES, *REDUCTIONS) if not (settings.trial and "Gemm" in case.name)]
-    for case in listed[::4] if settings.quick else listed:
-        yield Item(case.name, freeing(_case, settings, _sized(case, settings.trial)))
+    halves = [how for how in settings.precisions if how in HALVES]
+    for how in [*(["fp32"] if len(halves) < len(settings.precisions) else []), *halves]:
+        mine = [case for case in listed if how == "fp32" or case.name in IN_HALVES]
+        for case in mine[::4] if settings.quick else mine:
+            yield Item(f"{case.name}, {how}", freeing(_case, settings, _sized(case, settings.trial), how))
     for kernel in OPTIMIZERS:
         yield Item(kernel, freeing(_update, settings, kernel))
 
@@ -97,14 +106,14 @@ def _sized(case: Case, trial: bool) -> Case:
     return replace(case, shape=(first, *case.shape[1:]))
 
 
-def _case(settings: Settings, case: Case) -> dict[str, Any]:
-    found = bound(case, device=find_device("cuda", precision="fp32"))
+def _case(settings: Settings, case: Case, how: str) -> dict[str, Any]:
+    found = bound(case, device=find_device("cuda", precision=how))
     ours, theirs = _result(found), _expected(case, found)
     undefined = np.isnan(theirs)  # logarithms of what is negative
     if not np.array_equal(np.isnan(ours), undefined):
         raise Disagreement(f"{case.name}: one side has NaN where the other has a number")
-    difference = deviation(case.name, ours[~undefined], theirs[~undefined], TOLERANCE)
-    return _row(settings, case.name, found.compute, found.moved, difference)
+    difference = deviation(f"{case.name} {how}", ours[~undefined], theirs[~undefined], TOLERANCES[how])
+    return _row(settings, case.name, how, found.compute, found.moved, difference)
 
 
 def _result(found: Bound) -> np.ndarray:
@@ -142,11 +151,14 @@ def _update(settings: Settings, kernel: str) -> dict[str, Any]:
     weight = put(w).requires_grad_()
     weight.grad = put(dw)
     theirs(weight).step()
-    difference = deviation(kernel, device.read(arrays[0]), weight.detach().cpu().numpy(), TOLERANCE)
-    return _row(settings, kernel, work, w.nbytes * (3 + 2 * states), difference)
+    difference = deviation(kernel, device.read(arrays[0]), weight.detach().cpu().numpy(), TOLERANCES["fp32"])
+    return _row(settings, kernel, "fp32", work, w.nbytes * (3 + 2 * states), difference)
 
 
-def _row(settings: Settings, name: str, work: Callable[[], None], moved: int, difference: float) -> dict[str, Any]:
+def _row(
+    settings: Settings, name: str, how: str, work: Callable[[], None], moved: int, difference: float
+) -> dict[str, Any]:
     timing = compare([repeated(OURS, work)], settings.plan)[OURS]
     gbytes = moved / timing.median / 1e9
-    return {"operator": name, "bytes": moved, "gbytes": gbytes, "difference": difference, **timing.as_dict()}
+    found = {"operator": name, "precision": how, "bytes": moved, "gbytes": gbytes, "difference": difference}
+    return {**found, **timing.as_dict()}

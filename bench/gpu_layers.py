@@ -11,9 +11,9 @@ from bench.gpu_networks import freeing
 from bench.gpu_peers import LAYOUTS, TorchConv, precision
 from bench.gpu_sections import Item, Settings
 from bench.gpu_timing import TOLERANCES, compare, deviation, repeated
-from bench.layers import DIRECTIONS, BoundLayer, Layer, layers_of
+from bench.layers import DIRECTIONS, FLOAT, BoundLayer, Layer, layers_of
 from bench.models import OURS, summary
-from nbcnn.devices import find_device
+from nbcnn.devices import HALVES, find_device
 from nbcnn.report.timing import Comparison
 from nbcnn.zoo import graph_of
 
@@ -21,7 +21,7 @@ __all__ = ["layers"]
 
 FIRST = ("3x3", "7x7")
 """Layers whose description contains this are measured before the others."""
-TRIAL = Layer((3, 5, 5), (4, 3, 3, 3), (4, 5, 5), (1, 1), (1, 1, 1, 1), (1, 1), 1)
+TRIAL = Layer((4, 5, 5), (6, 4, 3, 3), (6, 5, 5), (1, 1), (1, 1, 1, 1), (1, 1), 1)
 """What the simulator can do."""
 
 
@@ -29,8 +29,8 @@ def layers(settings: Settings) -> Iterator[Item]:
     found = {TRIAL: 1} if settings.trial else layers_of(graph_of("resnet50"))
     ordered = sorted(found, key=lambda layer: not any(word in layer.label for word in FIRST))
     batch = 1 if settings.trial else settings.batch
-    for how in settings.precisions:
-        for layer in ordered[:4] if settings.quick else ordered:
+    for layer in ordered[:4] if settings.quick else ordered:
+        for how in settings.precisions:
             yield Item(f"{layer.label}, batch {batch}, {how}", freeing(_one, settings, layer, found[layer], batch, how))
 
 
@@ -38,16 +38,16 @@ def _one(settings: Settings, layer: Layer, count: int, batch: int, how: str) -> 
     bound = BoundLayer(layer, batch, device=find_device("cuda", precision=how))
     results = bound.run()
     with precision("fp32", search=False):
-        expected = _results(TorchConv(layer, bound.x, bound.w, bound.dy, LAYOUTS["torch"]))
+        expected = _results(TorchConv(layer, bound.x, bound.w, bound.dy, LAYOUTS["torch"], "fp32"))
     row: dict[str, Any] = {"layer": layer.label, "count": count, "batch": batch, "precision": how}
-    row |= {"gflop": layer.flops(batch) / 1e9, "bytes": layer.bytes(batch)}
+    row |= {"gflop": layer.flops(batch) / 1e9, "bytes": layer.bytes(batch, HALVES.get(how, FLOAT))}
     differences = {
         direction: deviation(f"{layer.label} {how}, {direction}", ours, theirs, TOLERANCES[how])
         for direction, ours, theirs in zip(DIRECTIONS, results, expected, strict=True)
     }
     with precision(how):
         theirs = {
-            label: TorchConv(layer, bound.x, bound.w, bound.dy, layout).sides(label)
+            label: TorchConv(layer, bound.x, bound.w, bound.dy, layout, how).sides(label)
             for label, layout in LAYOUTS.items()
         }
         for direction in DIRECTIONS:

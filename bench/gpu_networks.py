@@ -9,13 +9,14 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 
-from bench.gpu_peers import LAYOUTS, TorchNetwork, TorchStep, captured, forget, precision, side
+from bench.gpu_peers import FACTOR, LAYOUTS, TorchNetwork, TorchStep, captured, forget, precision, side
 from bench.gpu_sections import Item, Settings
 from bench.gpu_timing import TOLERANCES, compare, deviation, ours
 from bench.models import OURS, summary
 from bench.networks import SHAPES, flops, labels
-from nbcnn.devices import find_device
+from nbcnn.devices import HALVES, find_device
 from nbcnn.executor import execute, recording
 from nbcnn.graph import Graph
 from nbcnn.model import Model
@@ -41,7 +42,7 @@ QUICK = {"inference": (("resnet50", 32), ("lenet", 1000)), "training": (("resnet
 TRIAL = {"inference": (("lenet", 1),), "training": (("lenet", 1),)}
 """What the simulator can do."""
 LR, MOMENTUM = 1e-3, 0.9
-LOSS_TOLERANCES = {"fp32": (1e-4, 2e-2), "tf32": (1e-2, 5e-2)}
+LOSS_TOLERANCES = {"fp32": (1e-4, 2e-2), "tf32": (1e-2, 5e-2), "fp16": (1e-2, 5e-2), "bf16": (5e-2, 1e-1)}
 """Relative, of the losses of the first two steps."""
 
 
@@ -61,8 +62,8 @@ def _chosen(
     section: str, all_of_them: tuple[tuple[str, int], ...], settings: Settings
 ) -> Iterator[tuple[str, str, int]]:
     listed = TRIAL[section] if settings.trial else QUICK[section] if settings.quick else all_of_them
-    for how in settings.precisions:
-        for name, batch in listed:
+    for name, batch in listed:
+        for how in settings.precisions:
             if not settings.nets or name in settings.nets:
                 yield how, name, batch
 
@@ -102,14 +103,14 @@ def _infer(settings: Settings, name: str, batch: int, how: str) -> Row:
     plan = model.plan(feeds)
     weights = dict(graph.initializers)
     with precision("fp32", search=False):
-        expected = TorchNetwork(name, weights, x, LAYOUTS["torch"]).result()
+        expected = TorchNetwork(name, weights, x, LAYOUTS["torch"], "fp32").result()
     what = f"{name} batch {batch} {how}"
     difference = deviation(what, y, expected, TOLERANCES[how])
     found: list[Comparison] = []
     mine = ours(OURS, lambda: execute(plan))
     with precision(how):
-        for label, layout in LAYOUTS.items():
-            network = TorchNetwork(name, weights, x, layout)
+        for label, layout, converted in _ways(how):
+            network = TorchNetwork(name, weights, x, layout, how, converted)
             deviation(f"{what}, {label}", network.result(), expected, TOLERANCES[how])
             sides = [mine, side(label, network)]
             if batch == 1:
@@ -125,6 +126,14 @@ def _infer(settings: Settings, name: str, batch: int, how: str) -> Row:
     }
 
 
+def _ways(how: str) -> Iterator[tuple[str, torch.memory_format, bool]]:
+    """Of PyTorch's inference: name, layout, and whether weights have 16 bits."""
+    for label, layout in LAYOUTS.items():
+        yield label, layout, False
+        if how in HALVES:
+            yield f"{label}, converted", layout, True
+
+
 def _train(settings: Settings, name: str, batch: int, how: str) -> Row:
     graph, x = _graph(name), _inputs(name, batch)
     t = labels(1000 if name != "lenet" else 10, batch)
@@ -132,6 +141,8 @@ def _train(settings: Settings, name: str, batch: int, how: str) -> Row:
     silent = [node.name for node in graph.nodes if node.op == "Dropout"]
     model = Model(graph, device=find_device("cuda", precision=how))
     trainer = Trainer(model, optimizer=SGD(lr=LR, momentum=MOMENTUM), freeze=silent)
+    if trainer.scale is not None:
+        trainer.scale.factor = FACTOR
     losses = [trainer.step(x, t) for _ in LOSS_TOLERANCES[how]]
     with recording() as records:
         trainer.step(x, t)
@@ -144,7 +155,7 @@ def _train(settings: Settings, name: str, batch: int, how: str) -> Row:
     found, differences = [], []
     with precision(how):
         for label, layout in LAYOUTS.items():
-            theirs = TorchStep(name, weights, x, t, layout, LR, MOMENTUM)
+            theirs = TorchStep(name, weights, x, t, layout, LR, MOMENTUM, how)
             for number, (loss, tolerance) in enumerate(zip(losses, LOSS_TOLERANCES[how], strict=True), 1):
                 what = f"{name} batch {batch} {how}, {label}, loss of step {number}"
                 differences.append(agree_scalar(what, loss, float(theirs().item()), tolerance))

@@ -25,7 +25,8 @@ TITLES = {
 }
 HOW = (
     "Both sides compute the same from the same numbers on the same GPU, in the same precision (TF32: cuDNN and cuBLAS "
-    "may round factors to 10 bits, as ours does), and are compared with PyTorch in full precision before anything is "
+    "may round factors to 10 bits, as ours does; fp16 and bf16: torch.autocast, and weights that were converted once), "
+    "and are compared with PyTorch in full precision before anything is "
     "timed. Times are the GPU's own, by events, in alternating blocks, on data that lies there; PyTorch has contiguous "
     "and channels_last tensors and cuDNN's fastest algorithms, at batch 1 also a CUDA graph, and the fastest counts. "
     "Shares are of the measured ceilings: products that mma.sync does in registers, and the driver's copy."

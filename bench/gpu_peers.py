@@ -21,11 +21,14 @@ from bench.layers import Layer
 from bench.peers import torch_module
 from nbcnn.errors import DeviceError
 
-__all__ = ["LAYOUTS", "TorchConv", "TorchNetwork", "TorchStep", "check_torch", "forget", "precision"]
+__all__ = ["FACTOR", "LAYOUTS", "TorchConv", "TorchNetwork", "TorchStep", "check_torch", "forget", "precision"]
 
 LAYOUTS = {"torch": torch.contiguous_format, "torch channels_last": torch.channels_last}
 ON_GPU = torch.cuda.is_available()
 WHERE = torch.device("cuda" if ON_GPU else "cpu")
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+FACTOR = 2.0**10
+"""Of the loss in float16, at first: so small that no step of a benchmark is skipped."""
 
 
 def check_torch() -> None:
@@ -38,8 +41,8 @@ def check_torch() -> None:
 
 @contextmanager
 def precision(name: str, search: bool = True) -> Iterator[None]:
-    """PyTorch's own settings: "tf32" lets cuDNN and cuBLAS use tensor cores, "fp32" does not. search: let cuDNN try its
-    algorithms for the fastest.
+    """PyTorch's own settings: "tf32" lets cuDNN and cuBLAS use tensor cores for float32, the others do not. search: let
+    cuDNN try its algorithms for the fastest.
     """
     allowed = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
@@ -103,27 +106,48 @@ def captured(name: str, work: Callable[[], Any], repeat: int = 1) -> GpuSide:
     return side(name, graph.replay, repeat)
 
 
+def automatic(how: str) -> torch.autocast:
+    """What a network runs under in a precision; of 16 bits, PyTorch chooses operator by operator. Weights are made so
+    anew in each such context.
+    """
+    return torch.autocast(WHERE.type, HALVES.get(how), enabled=how in HALVES)
+
+
 class TorchNetwork:
-    """Inference of a network of bench.torch_nets."""
+    """Inference of a network of bench.torch_nets. converted: its weights and x are given the type of 16 bits of the
+    precision `how` once; else it runs under torch.autocast.
+    """
 
     def __init__(
-        self, name: str, weights: Mapping[str, np.ndarray], x: np.ndarray, layout: torch.memory_format
+        self,
+        name: str,
+        weights: Mapping[str, np.ndarray],
+        x: np.ndarray,
+        layout: torch.memory_format,
+        how: str,
+        converted: bool = False,
     ) -> None:
         self.module = torch_module(name, weights).to(WHERE).to(memory_format=layout).eval()  # type: ignore[call-overload]
-        self.x = put(x, layout)
+        self.x, self.how = put(x, layout), how
+        if converted:
+            self.module, self.x, self.how = self.module.to(HALVES[how]), self.x.to(HALVES[how]), "fp32"
 
     def __call__(self) -> torch.Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), automatic(self.how):
             found: torch.Tensor = self.module(self.x)
             return found
 
     def result(self) -> np.ndarray:
-        found: np.ndarray = self().cpu().numpy()
+        found: np.ndarray = self().float().cpu().numpy()
         return found
 
 
 class TorchStep:
-    """One training step a call, as bench.peers.TorchStep, whose loss stays on the GPU. Dropout is off."""
+    """One training step a call, as bench.peers.TorchStep, whose loss stays on the GPU. Dropout is off.
+
+    In precisions of 16 bits under torch.autocast, with weights in float32; in float16 the loss is scaled, and the fused
+    optimizer looks for overflows on the GPU, so that nobody waits for the host.
+    """
 
     def __init__(
         self,
@@ -134,30 +158,37 @@ class TorchStep:
         layout: torch.memory_format,
         lr: float,
         momentum: float,
+        how: str,
     ) -> None:
         self.module = torch_module(name, weights).to(WHERE).to(memory_format=layout).train()  # type: ignore[call-overload]
         for part in self.module.modules():
             if isinstance(part, torch.nn.Dropout):
                 part.eval()
-        self.optimizer = torch.optim.SGD(self.module.parameters(), lr=lr, momentum=momentum)
-        self.x, self.t = put(x, layout), put(t)
+        fused = True if ON_GPU and how in HALVES else None  # else PyTorch chooses
+        self.optimizer = torch.optim.SGD(self.module.parameters(), lr=lr, momentum=momentum, fused=fused)
+        self.scaler = torch.amp.GradScaler(WHERE.type, init_scale=FACTOR, enabled=how == "fp16")
+        self.x, self.t, self.how = put(x, layout), put(t), how
 
     def __call__(self) -> torch.Tensor:
         self.optimizer.zero_grad()
-        loss = functional.cross_entropy(self.module(self.x), self.t)
-        loss.backward()
-        self.optimizer.step()
+        with automatic(self.how):
+            loss = functional.cross_entropy(self.module(self.x), self.t)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         return loss.detach()
 
 
 class TorchConv:
-    """One convolution: forward, and its two gradients apart."""
+    """One convolution: forward, and its two gradients apart; all of it in 16 bits if the precision says so."""
 
-    def __init__(self, layer: Layer, x: np.ndarray, w: np.ndarray, dy: np.ndarray, layout: torch.memory_format) -> None:
+    def __init__(
+        self, layer: Layer, x: np.ndarray, w: np.ndarray, dy: np.ndarray, layout: torch.memory_format, how: str
+    ) -> None:
         half = len(layer.pads) // 2
         if layer.pads[:half] != layer.pads[half:]:
             raise ValueError(f"{layer.label}: PyTorch has no pads that differ at the two ends, {layer.pads}")
-        self.x, self.w, self.dy = (put(a, layout) for a in (x, w, dy))
+        self.x, self.w, self.dy = (put(a, layout).to(HALVES.get(how, torch.float32)) for a in (x, w, dy))
         self.settings = layer.strides, layer.pads[:half], layer.dilations
         self.group = layer.group
 

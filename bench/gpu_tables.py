@@ -31,7 +31,7 @@ COLUMNS = {
     "inference": NETWORKS,
     "training": NETWORKS,
     "layers": ("layer", "times", "precision", "direction", "nbcnn ms", "cuDNN ms", "ratio", "TFLOP/s", "share", "diff"),
-    "bandwidth": ("operator", "MB", "ms", "GB/s", "share of copy", "diff"),
+    "bandwidth": ("operator", "precision", "MB", "ms", "GB/s", "share of copy", "diff"),
 }
 DIRECTIONS = ("forward", "input gradient", "weight gradient")
 
@@ -69,7 +69,7 @@ def lines_of(name: str, row: Row) -> list[list[Any]]:
         return _directions(row)
     if name == "bandwidth":
         moved = [row["bytes"] / 1e6, row["median_ms"], row["gbytes"], row.get("share")]
-        return [[row["operator"], *moved, f"{row['difference']:.0e}"]]
+        return [[row["operator"], row["precision"], *moved, f"{row['difference']:.0e}"]]
     low, high = row["ratio_blocks"]
     return [
         [

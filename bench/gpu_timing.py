@@ -13,7 +13,7 @@ from nbcnn.report.timing import Comparison, Plan, Timing
 
 __all__ = ["MOST_CALLS", "REPEAT", "TOLERANCES", "GpuSide", "compare", "deviation", "ours", "repeated"]
 
-TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2}
+TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
 """Of the norm of what was expected, by precision."""
 REPEAT = 4
 """What is small is made so many times in one CUDA graph, on both sides, so that the GPU and not the host is timed."""

@@ -16,11 +16,12 @@ from nbcnn.graph import Graph, Node, Value
 from nbcnn.lower import lower_for_training
 from nbcnn.model import Model
 from nbcnn.passes.algorithms import choose_algorithms
+from nbcnn.passes.halves import keep_in_halves
 from nbcnn.passes.pack import pack_weights
 from nbcnn.passes.specialize import Mode
 from nbcnn.plan import Plan
 
-__all__ = ["DIRECTIONS", "BoundLayer", "Layer", "layers_of"]
+__all__ = ["DIRECTIONS", "FLOAT", "BoundLayer", "Layer", "layers_of"]
 
 DIRECTIONS = {"forward": "Conv", "input gradient": "ConvInputGrad", "weight gradient": "ConvWeightGrad"}
 """Direction -> the operator whose kernels are timed, or what its name ends with where a pass has replaced it by another
@@ -46,9 +47,9 @@ class Layer:
         """Operations of each direction, two for each multiply-add."""
         return 2 * batch * prod(self.y) * prod(self.w[1:])
 
-    def bytes(self, batch: int) -> int:
-        """What each direction must move at least, in float32: input, result (or their gradients) and weights."""
-        return FLOAT.itemsize * (batch * (prod(self.x) + prod(self.y)) + prod(self.w))
+    def bytes(self, batch: int, kept: np.dtype = FLOAT) -> int:
+        """What each direction must move at least: input, result (or their gradients) in this type, and weights."""
+        return kept.itemsize * batch * (prod(self.x) + prod(self.y)) + FLOAT.itemsize * prod(self.w)
 
     @property
     def label(self) -> str:
@@ -93,18 +94,23 @@ def layers_of(graph: Graph) -> dict[Layer, int]:
 class BoundLayer:
     """A layer at one batch size on one device, with random input, weights and output gradient.
 
-    x, dy: the input (N, C, H, W) and the output's gradient. y, dx, dw: results, in ONNX order, after `run`.
+    x, dy: the input (N, C, H, W) and the output's gradient. In precisions of 16 bits they are rounded to those, and
+    kept in them, and so are y and dx; what cannot be multiplied in 16 bits stays whole.
     """
 
     def __init__(self, layer: Layer, batch: int, seed: int = 0, device: Device = HOST) -> None:
         rng = np.random.default_rng(seed)
         self.layer, self.batch = layer, batch
-        self.x = rng.standard_normal((batch, *layer.x), dtype=FLOAT)
+        self.x = self._rounded(rng.standard_normal((batch, *layer.x), dtype=FLOAT), device)
         self.w = rng.standard_normal(layer.w, dtype=FLOAT) / np.float32(prod(layer.w[1:]) ** 0.5)
-        self.dy = rng.standard_normal((batch, *layer.y), dtype=FLOAT)
+        self.dy = self._rounded(rng.standard_normal((batch, *layer.y), dtype=FLOAT), device)
         self.model = Model(layer.graph(self.w, batch), device=device)
-        self.inference = self.model.plan({"x": self.x})
         self.training = self._training_plan()
+        self.inference = self.training if device.kept else self.model.plan({"x": self.x})
+
+    @staticmethod
+    def _rounded(array: np.ndarray, device: Device) -> np.ndarray:
+        return array.astype(device.kept or FLOAT).astype(FLOAT)
 
     def _training_plan(self) -> Plan:
         feeds = {"x": (self.x.shape, FLOAT)}
@@ -113,18 +119,20 @@ class BoundLayer:
         graph.values["dy"] = Value("dy", FLOAT, result.dims)
         graph.inputs.append(graph.values["dy"])
         found = differentiate(graph, {result.name: "dy"}, ["x", "w"])
-        graph.outputs = [graph.values[found["x"]], graph.values[found["w"]]]
+        results = [result] if self.model.device.kept else []  # elsewhere a plan for inference has it
+        graph.outputs = [*results, graph.values[found["x"]], graph.values[found["w"]]]
         choose_algorithms(graph, self.model.chooser())
+        keep_in_halves(graph, self.model.device.kept, edges=True)
         pack_weights(graph, self.model.parameters)
         return self.model.build(graph)
 
     def run(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """y, dx, dw. Also fills the plans' memory, so that what is timed afterwards computes with ordinary numbers."""
-        (y,) = self.model.run(None, {"x": self.x})
+        ys = [] if self.inference is self.training else self.model.run(None, {"x": self.x})
         self.training.feed("x", self.x)
         self.training.feed("dy", self.dy)
         execute(self.training)
-        dx, dw = (self._onnx_order(value) for value in self.training.graph.outputs)
+        y, dx, dw = (*ys, *(self._onnx_order(value) for value in self.training.graph.outputs))
         return y, dx, dw
 
     def _onnx_order(self, value: Value) -> np.ndarray:

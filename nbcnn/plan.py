@@ -91,7 +91,7 @@ class Plan:
 
     def fetch(self, name: str) -> np.ndarray:
         """A copy of a graph input or output, in its physical shape."""
-        return self.device.read(self.array(name))
+        return self.device.read(self.array(name)).reshape(self.graph.values[name].physical)
 
 
 def _reads(graph: Graph) -> dict[str, int]:

@@ -34,11 +34,14 @@ PRODUCTS = {
 WEIGHT_GRADS = ("ConvWeightGrad", "GemmWeightGrad")
 
 
-def keep_in_halves(graph: Graph, kept: np.dtype | None) -> None:
-    """Mark what is kept in this type, on a lowered graph whose weights are not packed yet; None changes nothing."""
+def keep_in_halves(graph: Graph, kept: np.dtype | None, edges: bool = False) -> None:
+    """Mark what is kept in this type, on a lowered graph whose weights are not packed yet; None changes nothing.
+
+    edges: the network's inputs and outputs, too, as if they lay in the midst of one: to measure single operators.
+    """
     if kept is None:
         return
-    _mark(graph, kept)
+    _mark(graph, kept, edges)
     widened: dict[str, str] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -53,18 +56,19 @@ def keep_in_halves(graph: Graph, kept: np.dtype | None) -> None:
     graph.nodes = nodes
 
 
-def _mark(graph: Graph, kept: np.dtype) -> None:
+def _mark(graph: Graph, kept: np.dtype, edges: bool) -> None:
     readers = graph.consumers()
     depends = {value.name for value in graph.inputs}
-    outside = depends | set(graph.output_names())
+    outside = set() if edges else depends | set(graph.output_names())
+    able = [*depends] if edges else []
     for node in graph.nodes:
-        if not depends.intersection(node.inputs):
-            continue
-        depends.update(filter(None, node.outputs))
-        for name in filter(None, node.outputs[: lookup(node).halves]):
-            value = graph.values[name]
-            if value.dtype == np.float32 and name not in outside and not _wanted_whole(readers.get(name, []), graph):
-                value.kept = kept
+        if depends.intersection(node.inputs):
+            depends.update(filter(None, node.outputs))
+            able += filter(None, node.outputs[: lookup(node).halves])
+    for name in able:
+        value = graph.values[name]
+        if value.dtype == np.float32 and name not in outside and not _wanted_whole(readers.get(name, []), graph):
+            value.kept = kept
 
 
 def _wanted_whole(readers: list[Node], graph: Graph) -> bool:

@@ -19,7 +19,9 @@ Values = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Work:
-    """flops: floating-point operations, a multiply-add as two. bytes: every input, weight and output once."""
+    """flops: floating-point operations, a multiply-add as two. bytes: every input, weight and output once, in the type
+    that it is kept in.
+    """
 
     flops: int
     bytes: int
@@ -61,11 +63,11 @@ def work(node: Node, values: Values) -> Work:
 
 
 def _bytes(value: Value, product: _Product | None) -> int:
-    assert value.dtype is not None
+    assert value.stored is not None
     elements = value.size
     if product and value.layout == "packed":
         elements = product.weights if isinstance(product.weights, int) else product.weights[value.name]
-    return elements * value.dtype.itemsize
+    return elements * value.stored.itemsize
 
 
 # --- products
@@ -140,7 +142,7 @@ PRODUCTS: dict[str, Callable[[Node, Values], _Product]] = {
 MOVES = (
     *("Concat", "ConcatGrad", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "PadGrad", "Repeat"),
     *("Reshape", "Slice", "SliceGrad", "SpaceToDepth", "Split", "SplitGrad", "Squeeze", "ToLayout", "Transpose"),
-    *("Unsqueeze", "Cast", "ToBatch", "FromBatch", "PackWeights", "UnpackWeights", "TransposeWeights"),
+    *("Unsqueeze", "Cast", "LossScale", "ToBatch", "FromBatch", "PackWeights", "UnpackWeights", "TransposeWeights"),
     *(
         "ChannelShuffle",
         "Compress",
@@ -204,7 +206,7 @@ GROUPS = {
     "normalization": ("BatchNormalization", "BatchNormalizationSums", "BatchNormalizationInputGrad", "LRN", "LRNGrad"),
     "pooling": POOLS,
     "movement": MOVES,
-    "update": ("SGDUpdate", "AdamUpdate", "RunningAverage"),
+    "update": ("SGDUpdate", "AdamUpdate", "RunningAverage", "Unscale"),
 }
 
 

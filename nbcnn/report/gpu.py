@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 
-__all__ = ["copy_gbytes", "describe_gpu", "multiply_add_tflops", "put_gpu", "tensor_tflops"]
+from nbcnn.devices import HALVES
 
-TF32_FLOPS, FP32_FLOPS = 2 * 16 * 8 * 8, 2
-"""Of one warp's product, and of one thread's multiply-add."""
+__all__ = ["SHAPES", "copy_gbytes", "describe_gpu", "multiply_add_tflops", "product_tflops", "put_gpu", "tensor_tflops"]
+
+SHAPES = {"tf32": (16, 8, 8), "fp16": (16, 8, 16), "bf16": (16, 8, 16)}
+"""Rows, columns and depth of one warp's product on tensor cores, by precision."""
+FP32_FLOPS = 2
+"""Of one thread's multiply-add."""
 TILES = 2, 4
 """Of products that a warp has under way, so that none waits for the one before."""
 SUMS = 16
@@ -40,9 +45,8 @@ def put_gpu(machine: dict[str, Any], precision: str, quick: bool = False) -> Non
     memory the driver's copy.
     """
     machine["gpu"] = describe_gpu()
-    rate = tensor_tflops if precision == "tf32" else multiply_add_tflops
     count = str(machine["threads"])
-    machine["fma_gflops"] = {count: 1e3 * rate(quick)}
+    machine["fma_gflops"] = {count: 1e3 * product_tflops(precision, quick)}
     machine["triad_gbytes"] = {count: copy_gbytes(quick)}
 
 
@@ -53,6 +57,11 @@ def copy_gbytes(quick: bool = False) -> float:
     size = 1 << (20 if quick else 30)
     x, y = runtime.upload(np.zeros(size, np.uint8)), runtime.allocate(size)
     return 2 * size / _seconds(lambda: runtime.overwrite(y, x), quick) / 1e9
+
+
+def product_tflops(precision: str, quick: bool = False) -> float:
+    """TFLOP/s of what the kernels of a precision multiply with."""
+    return tensor_tflops(precision, quick) if precision in SHAPES else multiply_add_tflops(quick)
 
 
 def multiply_add_tflops(quick: bool = False) -> float:
@@ -67,19 +76,26 @@ def multiply_add_tflops(quick: bool = False) -> float:
     return blocks * threads * turns * SUMS * FP32_FLOPS / seconds / 1e12
 
 
-def tensor_tflops(quick: bool = False) -> float:
-    """TFLOP/s of mma.sync.m16n8k8 in TF32 on registers: what kernels compiled by Numba multiply with. (Hopper has
+def tensor_tflops(precision: str = "tf32", quick: bool = False) -> float:
+    """TFLOP/s of mma.sync, of SHAPES, on registers: what kernels compiled by Numba multiply with. (Hopper has
     instructions of its own, for which its data sheet has a third more.)
     """
-    from nbcnn.kernels.cuda import runtime
+    from nbcnn.kernels.cuda import ceiling, runtime
     from nbcnn.kernels.cuda._cuda import launch
-    from nbcnn.kernels.cuda.ceiling import multiply_tiles
 
+    kept = HALVES.get(precision)
+    name = "multiply_tiles" if kept is None else f"multiply_tiles_{kept.name}"
     blocks, threads, turns = _loops(quick)
     y, (rows, columns) = runtime.allocate(4 * blocks * threads).view(np.float32), TILES
-    shape = (np.float32(0.5),) * rows, (np.float32(0.5),) * columns
-    seconds = _seconds(lambda: launch(multiply_tiles, blocks, threads, y, turns, *shape), quick)
-    return blocks * threads // 32 * turns * rows * columns * TF32_FLOPS / seconds / 1e12
+    factors = (_factor(kept),) * rows, (_factor(kept),) * columns
+    seconds = _seconds(lambda: launch(getattr(ceiling, name), blocks, threads, y, turns, *factors), quick)
+    return blocks * threads // 32 * turns * rows * columns * 2 * prod(SHAPES[precision]) / seconds / 1e12
+
+
+def _factor(kept: np.dtype | None) -> np.float32:
+    """One half; where factors have 16 bits two of them, in a word that is float32 by name alone."""
+    one: np.float32 = np.float32(0.5) if kept is None else np.full(2, 0.5, kept).view(np.float32)[0]
+    return one
 
 
 def _seconds(work: Callable[[], None], quick: bool) -> float:

@@ -103,6 +103,7 @@ def measure_network(request: Request, tell: Tell = lambda text: None) -> tuple[d
             "exact": request.exact,
             "autotune": request.autotune,
             "device": request.device.name,
+            "precision": request.device.precision,
             "seed": request.seed,
             "threads": request.threads,
         },

@@ -81,19 +81,24 @@ def compared(ratio: float, gflops: float) -> dict[str, Any]:
 def a_report() -> dict[str, Any]:
     network = {"name": "n", "network": "n", "batch": 1, "precision": "tf32", "images": 500.0, "run_ms": 3.0}
     directions = dict.fromkeys(("forward", "input gradient", "weight gradient"))
-    layer = {"name": "l", "layer": "l<1>", "count": 2, "batch": 64, "precision": "fp32", "gflop": 1.0, "bytes": 8}
+    layer = {"name": "l", "layer": "l<1>", "count": 2, "batch": 64, "gflop": 1.0, "bytes": 8}
+    moved = {"bytes": 8e8, "median_ms": 0.5, "gbytes": 1600.0, "difference": 0.0}
     ceiling = {"unit": "TFLOP/s", "how": "a loop", "data_sheet": None}
     sections = {
         "ceilings": [
             {"name": "copy", "ceiling": "copy", "rate": 2000.0, "unit": "GB/s", "how": "a copy", "data_sheet": 3352.0},
             {"name": "tf32", "ceiling": "tf32", "rate": 400.0, **ceiling},
             {"name": "fp32", "ceiling": "fp32", "rate": 50.0, **ceiling},
+            {"name": "fp16", "ceiling": "fp16", "rate": 800.0, **ceiling},
         ],
         "inference": [{**network, **compared(0.5, 1e5)}, {"name": "vgg", "error": "E: why"}],
         "training": [{"name": "late", "left_out": "no time"}],
-        "layers": [{**layer, **{direction: compared(0.8, 25e3) for direction in directions}}],
+        "layers": [
+            {**layer, "precision": how, **{direction: compared(0.8, 25e3) for direction in directions}}
+            for how in ("fp32", "fp16")
+        ],
         "bandwidth": [
-            {"name": "Relu", "operator": "Relu", "bytes": 8e8, "median_ms": 0.5, "gbytes": 1600.0, "difference": 0.0}
+            {"name": f"Relu, {how}", "operator": "Relu", "precision": how, **moved} for how in ("fp32", "bf16")
         ],
     }
     machine = json.loads((ROOT / "bench" / "reports" / "models.json").read_text(encoding="utf-8"))["machine"]
@@ -107,6 +112,7 @@ def test_shares_are_of_the_measured_ceilings() -> None:
     sections = report["sections"]
     assert sections["inference"][0]["share"] == 0.25
     assert sections["layers"][0]["forward"]["share"] == 0.5
+    assert sections["layers"][1]["forward"]["share"] == 25 / 800
     assert sections["bandwidth"][0]["share"] == 0.8
 
 
@@ -115,7 +121,8 @@ def test_tables_have_every_row() -> None:
     add_shares(report)
     text = {name: section_table(name, rows) for name, rows in report["sections"].items()}
     assert "vgg: error: E: why" in text["inference"] and "late: left out: no time" in text["training"]
-    assert text["layers"].count("gradient") == 2 and "0.500" in text["layers"]
+    assert text["layers"].count("gradient") == 4 and "0.500" in text["layers"]
+    assert "bf16" in text["bandwidth"]
 
 
 def test_without_a_gpu_it_is_one_line() -> None:
@@ -128,11 +135,14 @@ def test_without_a_gpu_it_is_one_line() -> None:
     assert done.stderr.startswith("python -m bench gpu: device 'cuda' cannot be used")
 
 
-@pytest.mark.parametrize("section", ["ceilings", "layers", "bandwidth"])
-def test_in_the_simulator(section: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "precision"),
+    [("ceilings", "fp32"), ("layers", "fp32"), ("layers", "fp16"), ("bandwidth", "fp32"), ("bandwidth", "bf16")],
+)
+def test_in_the_simulator(section: str, precision: str, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed: it is the other side")
     out = tmp_path / "gpu.json"
-    command = [sys.executable, "-m", "bench", "gpu", "--only", section, "--precision", "fp32", "--quick"]
+    command = [sys.executable, "-m", "bench", "gpu", "--only", section, "--precision", precision, "--quick"]
     done = subprocess.run(
         [*command, "--out", str(out)],
         cwd=ROOT,

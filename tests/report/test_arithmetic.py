@@ -45,6 +45,15 @@ def test_packed_weights_count_without_their_padding() -> None:
     assert work(node, known).bytes == 4 * (3 * 64 + 5 * 3 * 9 + 5 * 64)
 
 
+def test_what_is_kept_in_16_bits_moves_so() -> None:
+    """A result in float32, here the network's own, of activations and packed weights in float16."""
+    half = np.dtype(np.float16)
+    known = values(x=(1, 4, 8, 8), y=(1, 5, 8, 8)) | {"p": Value("p", F, (4096,), "packed", kept=half)}
+    known["x"].kept = half
+    node = Node("Conv", ["x", "p"], ["y"], {"group": 1, "kernel": (3, 3)})
+    assert work(node, known).bytes == 2 * (4 * 64 + 5 * 4 * 9) + 4 * 5 * 64
+
+
 def test_transposed_convolution() -> None:
     """Every element of x meets every filter: x (1, 4, 5, 5), w (4, 6, 2, 2)."""
     known = values(x=(1, 4, 5, 5), w=(4, 6, 2, 2), y=(1, 6, 10, 10))
