@@ -101,7 +101,9 @@ def view(memory: Any, dtype: np.dtype) -> Any:
 def overwrite(memory: Any, values: Any) -> None:
     """memory[...] = values, an array of the host or of the GPU of the same number of elements, or a number."""
     if isinstance(memory, HalfArray):
-        kept = np.broadcast_to(np.asarray(values, np.float32), memory.shape).astype(memory.kept)
+        flat = np.broadcast_to(np.asarray(values, np.float32).reshape(-1), memory.shape)
+        with np.errstate(over="ignore"):
+            kept = flat.astype(memory.kept)
         overwrite(memory.bits, kept.view(np.uint16))
         return
     if TARGET == "ptx":
