@@ -18,8 +18,9 @@ from harness import Case
 import nbcnn.ops.gather
 from nbcnn.geometry import window
 from nbcnn.kernels.cuda import conv_grad, grad_tensor, pointwise_grad, runtime
+from nbcnn.kernels.cuda.depthwise import depthwise_weight_grad
 from nbcnn.ops.gather import triple, window_taps
-from nbcnn.ops.packing import Packing, dense, matrix
+from nbcnn.ops.packing import Packing, dense, depthwise, matrix
 
 RNG = np.random.default_rng(9)
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
@@ -145,6 +146,30 @@ def test_product_of_16_bits(rows: int, depth: int, channels: int, parts: int, ki
     shapes = (rows, depth, channels), (rows, parts, 0, 0)
     pointwise_grad.pointwise_weight_grad(call.x, call.dy, call.dw, call.partials, *shapes)
     close(call.gradient().reshape(depth, channels), x.T.astype(np.float64) @ dy, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "strides", "parts", "kinds"),
+    [
+        (8, (3, 3), [1, 1], 2, ("float16", "float16")),
+        (6, (3, 3), [2, 2], 1, ("bfloat16", "bfloat16")),
+        (4, (2, 1), [1, 1], 3, ("bfloat16", None)),
+    ],
+)
+def test_depthwise_of_16_bits(
+    channels: int, kernel: tuple[int, int], strides: list[int], parts: int, kinds: Kinds
+) -> None:
+    x = rounded(random((2, channels, 5, 6), np.float32, False), kinds[0])
+    win = window((5, 6), kernel, strides, [1, 0, 1, 1], None)
+    dy = rounded(random((2, channels, *win.out), np.float32, False), kinds[1])
+    taps = [(*triple(move, 0), n) for move, n in window_taps(win.kernel, win.dilations, win.begins)]
+    call = Call(x, dy, np.array(taps, np.int64), depthwise(channels, kernel, x.itemsize), parts, kinds)
+    shapes = (*triple(win.size, 1), channels, 1, *triple(win.strides, 1)), (2, *triple(win.out, 1), channels)
+    depthwise_weight_grad(call.x, call.dy, call.dw, call.taps, call.partials, *shapes, channels, kernel[1])
+    w = np.zeros((channels, 1, *kernel))
+    attrs = {"strides": strides, "pads": [1, 0, 1, 1], "group": channels}
+    want = reference.conv_backward(*(a.astype(np.float64) for a in (dy, x)), w, **attrs)[1]
+    close(call.gradient().reshape(w.shape), want, np.float32)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
