@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+from halves import EPSILON as ROUNDING
+from halves import give, rounded, take
 from harness import Case
 
+from nbcnn.kernels.cuda import batch_norm, row_parts
+
 DTYPES = (np.float32, np.float64)
-SHAPES = [(2, 5, 3, 4), (3, 17, 2, 1), (1, 33, 2, 3), (1, 2, 16, 33), (2, 3, 5)]
+SHAPES = [(2, 5, 3, 4), (3, 17, 2, 1), (1, 33, 2, 3), (1, 2, 16, 33), (2, 3, 5), (2, 12, 5, 5), (1, 36, 2, 3)]
 EPSILON = 1e-3
 
 
@@ -59,3 +63,47 @@ def test_channels_far_from_zero() -> None:
     (y,) = case([x, scale, *others], np.float32).run_training([np.ones_like(x)])[0]
     expected = reference.batch_normalization_training(x, scale, *others, epsilon=EPSILON)[0]
     np.testing.assert_allclose(y, expected, rtol=0, atol=3e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "channels", "least", "residual", "kind"),
+    [
+        (37, 8, 64, True, "float16"),
+        (37, 8, 64, False, "bfloat16"),
+        (20, 6, 64, True, "bfloat16"),
+        (50, 4, 2048, False, "float16"),
+        (50, 4, 2048, True, None),
+    ],
+)
+def test_kernels_of_16_bits(
+    rows: int, channels: int, least: int, residual: bool, kind: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statistics stay float32. With a residual, what the clamp let through is told by y, and kept as its gradient."""
+    monkeypatch.setattr(row_parts, "ELEMENTS", least)  # few: sums in several parts
+    rng = np.random.default_rng(2)
+    x, added, dy = (rounded(rng.standard_normal((rows, channels)).astype(np.float32), kind) for _ in range(3))
+    scale, bias = (rng.uniform(0.5, 2, channels).astype(np.float32) for _ in range(2))
+    dims, settings = (rows, channels), (np.float32(EPSILON), np.float32(0), np.float32(2))
+    none, device = give(np.empty(0, np.float32), None), [give(a, kind) for a in (x, dy)]
+    added_device = give(added, kind) if residual else none
+    factors = [give(a, None) for a in (scale, bias)]
+    mean, var, dscale, dbias = (give(np.full(channels, np.nan, np.float32), None) for _ in range(4))
+    y, dx, dz = (give(np.full((rows, channels), np.nan, np.float32), kind) for _ in range(3))
+    partials = give(np.zeros(2 * channels * row_parts.parts_of(1, *dims)), None)
+
+    batch_norm.batch_norm_statistics(device[0], mean, var, partials, dims)
+    batch_norm.batch_norm_apply(device[0], *factors, mean, var, added_device, y, none, dims, *settings)
+    operands = device[1], device[0], y if residual else none, *factors, mean, var, dscale, dbias
+    batch_norm.batch_norm_sums(*operands, partials, none, dims, *settings)
+    batch_norm.batch_norm_input_grad(*operands, dx, dz if residual else none, none, dims, *settings)
+
+    inputs = x.astype(np.float64), scale, bias, bias, scale
+    want = reference.batch_normalization_training(*inputs, epsilon=EPSILON)[0] + residual * added
+    inside = (take(y) > 0) & (take(y) < 2) if residual else (want > 0) & (want < 2)
+    behind = np.where(inside.reshape(dims), dy, 0)
+    grads = reference.batch_normalization_training_backward(behind.astype(np.float64), *inputs[:2], epsilon=EPSILON)
+    got = [take(a) for a in (y, dx, dscale, dbias)]
+    for found, expected, kept in zip(got, [np.clip(want, 0, 2), *grads], [kind, kind, None, None], strict=True):
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1.01 * ROUNDING[kept], atol=1e-4)
+    if residual:
+        np.testing.assert_array_equal(take(dz).reshape(behind.shape), behind)

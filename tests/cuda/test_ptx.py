@@ -18,8 +18,8 @@ ELSEWHERE = {"conv", "conv_grad", "layout", "pointwise", "pointwise_grad"}
 SHARED = {"grad_plain", "grad_tensor", "moments", "plain_conv", "tensor_conv"}
 """Files of such device code."""
 PRODUCTS = {
-    *("depthwise", "grad_plain", "grad_tensor", "integer", "integer_depthwise", "matmul", "plain_conv"),
-    *("tensor_conv", "vector"),
+    *("batch_norm_quads", "depthwise", "grad_plain", "grad_tensor", "integer", "integer_depthwise", "matmul"),
+    *("moments", "plain_conv", "tensor_conv", "vector"),
 }
 """Files whose kernels must keep their sums in registers."""
 

@@ -1,6 +1,7 @@
 """Batch normalization over rows of channels: x is (rows, channels) = `dims`, a row being one pixel of one picture.
 
-A thread keeps to one channel, whose factors stay in its registers, and takes four rows at a time.
+A thread keeps to one channel, whose factors stay in its registers, and takes four rows at a time; or to four channels
+(batch_norm_quads.py), where they come in fours.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from math import prod, sqrt
 import numpy as np
 
 from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, spread, types
+from nbcnn.kernels.cuda.batch_norm_quads import SHARE, apply_quads, clamp, input_grad_quads, part_sums_quads
 from nbcnn.kernels.cuda.block import sum_lanes
 from nbcnn.kernels.cuda.columns import (
     blocks_of,
@@ -22,6 +24,7 @@ from nbcnn.kernels.cuda.columns import (
     stripe_of,
 )
 from nbcnn.kernels.cuda.index import divide, remainder
+from nbcnn.kernels.cuda.memory import WIDTH
 from nbcnn.kernels.cuda.moments import column_moments
 from nbcnn.kernels.cuda.row_parts import parts_of
 
@@ -35,6 +38,12 @@ __all__ = [
 ]
 
 
+def _in_quads(dims: tuple[int, int]) -> tuple[tuple[int, int, int], bool]:
+    """(1, rows, columns), where columns are quads of channels if there is no odd one, and whether they are."""
+    quads = dims[1] % WIDTH == 0
+    return (1, dims[0], dims[1] // WIDTH if quads else dims[1]), quads
+
+
 # --- forward ----------------------------------------------------------------------------------------------------------
 
 
@@ -44,13 +53,6 @@ def batch_norm_statistics(x, mean, var, partials, dims):
     partials: scratch in float64, 2 * channels for each part of the rows (row_parts.py).
     """
     column_moments(x, mean, var, partials, (1, *dims))
-
-
-@device
-def _clamp(value, low, high):
-    """NaN stays NaN."""
-    value = low if value < low else value
-    return high if value > high else value
 
 
 @kernel
@@ -67,14 +69,14 @@ def _apply(x, scale, bias, mean, var, residual, y, dims, size, epsilon, low, hig
         c, d = (c - center) * gain + shift, (d - center) * gain + shift
         if adds:
             a, b, c, d = a + residual[at], b + residual[at1], c + residual[at2], d + residual[at3]
-        y[at], y[at1] = _clamp(a, low, high), _clamp(b, low, high)
-        y[at2], y[at3] = _clamp(c, low, high), _clamp(d, low, high)
+        y[at], y[at1] = clamp(a, low, high), clamp(b, low, high)
+        y[at2], y[at3] = clamp(c, low, high), clamp(d, low, high)
         at += two + two
     for _ in range(count & 3):
         a = (x[at] - center) * gain + shift
         if adds:
             a += residual[at]
-        y[at] = _clamp(a, low, high)
+        y[at] = clamp(a, low, high)
         at += step
 
 
@@ -83,9 +85,10 @@ def batch_norm_apply(x, scale, bias, mean, var, residual, y, gains, dims, epsilo
 
     residual may be empty; y may be x or residual itself. gains: not needed.
     """
-    whole = (1, *dims)
-    size, blocks, threads = streamed(whole)
-    launch(_apply, blocks, threads, x, scale, bias, mean, var, residual, y, whole, size, epsilon, low, high)
+    whole, quads = _in_quads(dims)
+    size, blocks, threads = streamed(whole, SHARE) if quads else streamed(whole)
+    code = apply_quads if quads else _apply
+    launch(code, blocks, threads, x, scale, bias, mean, var, residual, y, whole, size, epsilon, low, high)
 
 
 # --- backward ---------------------------------------------------------------------------------------------------------
@@ -149,11 +152,12 @@ def batch_norm_sums(dy, x, y, scale, bias, mean, var, dscale, dbias, partials, w
     y: the forward output, or empty where no residual was added: then it is worked out again from x, which is read
     anyway. partials: as in batch_norm_statistics; work: not needed.
     """
-    whole = (1, *dims)
-    parts, threads = parts_of(*whole), column_threads(dims[1])
+    whole, parts = (1, *dims), parts_of(1, *dims)
+    shape, quads = _in_quads(dims)
+    threads, code = column_threads(shape[2]), part_sums_quads if quads else _part_sums
     operands, sums = (dy, x, y, scale, bias, mean, var), (dscale, dbias)
-    blocks = blocks_of(whole, parts, threads)
-    launch(_part_sums, blocks, threads, *operands, *sums, partials, whole, parts, epsilon, low, high)
+    blocks = blocks_of(shape, parts, threads)
+    launch(code, blocks, threads, *operands, *sums, partials, shape, parts, epsilon, low, high)
     if parts > 1:
         blocks, threads = merge_shape(whole)
         launch(_merge_sums, blocks, threads, partials, var, *sums, whole, parts, epsilon)
@@ -203,10 +207,11 @@ def batch_norm_input_grad(dy, x, y, scale, bias, mean, var, dscale, dbias, dx, d
     the two means are left out. y: as in batch_norm_sums. dz: where not empty, dy behind the clamp, the residual's
     gradient, is written there. dx or dz may be dy itself. factors: not needed.
     """
-    whole = (1, *dims)
-    size, blocks, threads = streamed(whole)
+    whole, quads = _in_quads(dims)
+    size, blocks, threads = streamed(whole, SHARE) if quads else streamed(whole)
+    code = input_grad_quads if quads else _input_grad
     operands = (dy, x, y, scale, bias, mean, var, dscale, dbias)
-    launch(_input_grad, blocks, threads, *operands, dx, dz, whole, size, epsilon, low, high)
+    launch(code, blocks, threads, *operands, dx, dz, whole, size, epsilon, low, high)
 
 
 # --- statistics and weights -------------------------------------------------------------------------------------------

@@ -39,10 +39,10 @@ def blocks_of(dims: tuple[int, ...], parts: int, threads: tuple[int, int, int]) 
     return dims[0] * parts * -(-dims[2] // threads[0])
 
 
-def streamed(dims: tuple[int, ...]) -> tuple[int, int, tuple[int, int, int]]:
-    """Rows of a block, blocks and their shape, where each element is worked on by itself."""
+def streamed(dims: tuple[int, ...], share: int = SHARE) -> tuple[int, int, tuple[int, int, int]]:
+    """Rows of a block, blocks and their shape, where each element is worked on by itself. share: rows of a thread."""
     threads = column_threads(dims[2])
-    size = SHARE * threads[1]
+    size = share * threads[1]
     return size, blocks_of(dims, -(-dims[1] // size), threads), threads
 
 

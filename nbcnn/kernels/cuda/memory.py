@@ -12,7 +12,20 @@ from typing import Any
 
 from nbcnn.kernels.cuda._cuda import SIMULATED, device, intrinsic, ir, types
 
-__all__ = ["WIDTH", "aligned", "gather", "get", "load", "load_pairs", "read", "store", "store_pair", "write"]
+__all__ = [
+    "WIDTH",
+    "aligned",
+    "gather",
+    "get",
+    "load",
+    "load_pairs",
+    "load_row",
+    "read",
+    "store",
+    "store_pair",
+    "store_row",
+    "write",
+]
 
 WIDTH = 4
 """Elements that a thread takes at once where it can."""
@@ -211,6 +224,18 @@ else:
             return context.get_dummy_value()
 
         return types.void(y, types.int64, _type(y)), codegen
+
+
+@device
+def load_row(v, row, x, at):
+    """v[row] = x[at : at + 4]; `aligned` must hold."""
+    v[row, 0], v[row, 1], v[row, 2], v[row, 3] = load(x, at)
+
+
+@device
+def store_row(y, at, v, row):
+    """y[at : at + 4] = v[row]; `aligned` must hold."""
+    store(y, at, v[row, 0], v[row, 1], v[row, 2], v[row, 3])
 
 
 @device

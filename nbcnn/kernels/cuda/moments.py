@@ -14,9 +14,13 @@ from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, types
 from nbcnn.kernels.cuda.block import sum_lanes
 from nbcnn.kernels.cuda.columns import blocks_of, column_of, column_threads, merge_shape, stripe_of
 from nbcnn.kernels.cuda.index import divide
+from nbcnn.kernels.cuda.memory import WIDTH, load_row
 from nbcnn.kernels.cuda.row_parts import parts_of
 
 __all__ = ["column_moments", "join", "thread_moments"]
+
+QUADS = (WIDTH, WIDTH)
+"""Rows and columns of which a thread sums up neighbours in the elements' type."""
 
 
 @device
@@ -46,9 +50,9 @@ def thread_moments(x, at, count, step):
 
 @device
 def join(shared, count, mean, squares, total):
-    """Mean and squares of what all lanes of a column have, `total` in all."""
+    """Mean and squares of what all lanes of a column have, `total` in all; zeros of nothing."""
     number = np.float64(count)
-    center = sum_lanes(shared, number * mean) / np.float64(total)
+    center = sum_lanes(shared, number * mean) / np.float64(max(total, 1))
     distance = mean - center
     return center, sum_lanes(shared, squares + number * distance * distance)
 
@@ -60,6 +64,20 @@ def _rows_in(part, rows, parts, lanes):
     return rounds * lanes + min(max(rows - (rounds * parts + part) * lanes, 0), lanes)
 
 
+@device
+def _put(mean, var, partials, middle, squares, place, dims, parts):
+    """What a block found of a column. place: its outer index, its part and itself."""
+    image, part, c = place
+    rows, columns = dims
+    if parts == 1:
+        mean[image * columns + c] = middle
+        var[image * columns + c] = squares / np.float64(rows)
+    else:
+        at = (image * parts + part) * 2 * columns + c
+        partials[at] = middle
+        partials[at + columns] = squares
+
+
 @kernel
 def _part_moments(x, mean, var, partials, dims, parts):
     shared = cuda.shared.array(BLOCK, types.float64)
@@ -68,13 +86,44 @@ def _part_moments(x, mean, var, partials, dims, parts):
     middle, squares = thread_moments(x, at, count, step)
     middle, squares = join(shared, count, middle, squares, _rows_in(part, rows, parts, cuda.blockDim.y))
     if cuda.threadIdx.y == 0 and c < columns:
-        if parts == 1:
-            mean[image * columns + c] = middle
-            var[image * columns + c] = squares / np.float64(rows)
-        else:
-            place = (image * parts + part) * 2 * columns + c
-            partials[place] = middle
-            partials[place + columns] = squares
+        _put(mean, var, partials, middle, squares, (image, part, c), (rows, columns), parts)
+
+
+@kernel
+def _part_moments_quads(x, mean, var, partials, dims, parts):
+    """_part_moments of four columns a thread; dims counts quads of columns. Rows that are not there are `shift`."""
+    shared = cuda.shared.array(BLOCK, types.float64)
+    plain, squares = cuda.local.array(WIDTH, types.float64), cuda.local.array(WIDTH, types.float64)
+    shift, v = cuda.local.array(WIDTH, x.dtype), cuda.local.array(QUADS, x.dtype)
+    rows, columns = dims[1], dims[2] * WIDTH
+    quad, part, image, count, start, apart = stripe_of(dims, parts)
+    at, step = np.int64(start) * WIDTH, np.int64(apart) * WIDTH
+    for lane in range(WIDTH):
+        plain[lane], squares[lane], shift[lane] = 0.0, 0.0, 0
+    for first in range(0, count, WIDTH):
+        for k in range(WIDTH):
+            if first + k < count:
+                load_row(v, k, x, at + k * step)
+            else:
+                for lane in range(WIDTH):
+                    v[k, lane] = v[0, lane] if first == 0 else shift[lane]
+        for lane in range(WIDTH):
+            if first == 0:
+                shift[lane] = ((v[0, lane] + v[1, lane]) + (v[2, lane] + v[3, lane])) * x.dtype.type(0.25)
+            for k in range(WIDTH):
+                v[k, lane] = v[k, lane] - shift[lane] if first + k < count else 0
+            a, b, c, d = v[0, lane], v[1, lane], v[2, lane], v[3, lane]
+            plain[lane] += np.float64((a + b) + (c + d))
+            squares[lane] += np.float64((a * a + b * b) + (c * c + d * d))
+        at += WIDTH * step
+    here = _rows_in(part, rows, parts, cuda.blockDim.y)
+    for lane in range(WIDTH):
+        offset = plain[lane] / np.float64(count) if count > 0 else 0.0
+        least = squares[lane] - plain[lane] * offset
+        middle, total = join(shared, count, np.float64(shift[lane]) + offset, 0.0 if least < 0 else least, here)
+        c = quad * WIDTH + lane
+        if cuda.threadIdx.y == 0 and c < columns:
+            _put(mean, var, partials, middle, total, (image, part, c), (rows, columns), parts)
 
 
 @kernel
@@ -101,8 +150,10 @@ def column_moments(x, mean, var, partials, dims):
     """mean, var (outer, columns) of x (outer, rows, columns) = dims. partials: float64, 2 * columns for each part of
     each outer index (row_parts.py).
     """
-    parts, threads = parts_of(*dims), column_threads(dims[2])
-    launch(_part_moments, blocks_of(dims, parts, threads), threads, x, mean, var, partials, dims, parts)
+    parts, quads = parts_of(*dims), dims[2] % WIDTH == 0
+    shape, code = ((*dims[:2], dims[2] // WIDTH), _part_moments_quads) if quads else (dims, _part_moments)
+    threads = column_threads(shape[2])
+    launch(code, blocks_of(shape, parts, threads), threads, x, mean, var, partials, shape, parts)
     if parts > 1:
         blocks, merging = merge_shape(dims)
         launch(_merge_moments, blocks, merging, partials, mean, var, dims, parts, threads[1])
