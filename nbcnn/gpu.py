@@ -133,7 +133,7 @@ class Gpu(Device):
                 self.write(memory, new)
 
     def execute(self, plan: Plan, start: int, stop: int | None) -> None:
-        """Run the steps: one by one the first time, when kernels are compiled, then as a CUDA graph."""
+        """Run the steps: one by one twice, because kernels are compiled the first time, then as a CUDA graph."""
         with self._lock:
             key = start, stop
             run = plan.graphs.get(key)

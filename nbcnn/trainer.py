@@ -71,6 +71,7 @@ class Trainer:
         seed: int = 0,
         schedule: Callable[[int], float] | None = None,
     ) -> None:
+        from nbcnn.passes.specialize import need_operators
         from nbcnn.trainables import settle, trainable, untie
         from nbcnn.training_graph import FOUND, LOSSES, RANDOM, SCALE, logits_of
 
@@ -95,7 +96,12 @@ class Trainer:
             self.logits = logits_of(model.graph, self.output, loss)
             self.trained = trainable(model.graph, train, freeze)
         if not self.trained:
-            raise InputError("nothing is left to train: every weight is frozen")
+            need_operators(model.graph)
+            raise InputError(
+                "nothing is left to train: every weight is frozen"
+                if freeze
+                else "nothing to train: no operator of this network has weights; name others with train (--train)"
+            )
         self._device = model.device
         self._seed = seed
         self._written: dict[str, bytes] = {}
@@ -127,12 +133,13 @@ class Trainer:
 
         with self.model.lock:
             step, loss = self._forward(x, t)
+            overflowed = self.scale is not None and self._overflowed()
             if not np.isfinite(loss):
                 raise TrainingError(
                     f"the loss is {loss} at step {self.steps_done + 1} with learning rate {self.lr:g}: "
                     "lower the learning rate, or look for values that are not finite in the data"
                 )
-            if self.scale is not None and not self.scale.accepts(self._overflowed()):
+            if self.scale is not None and not self.scale.accepts(overflowed):
                 return loss
             execute(step.plan, step.split)
             self.steps_done += 1

@@ -87,6 +87,17 @@ def test_an_overflow_changes_nothing() -> None:
     assert len(changed) == len(before)
 
 
+def test_a_loss_that_is_not_finite_leaves_no_overflow_behind() -> None:
+    x, t = batch((4, 3, 12, 12), 5)
+    with emulated("fp16") as device:
+        trainer = nbcnn.Trainer(Model(stir(small_resnet()), device=device))
+        assert trainer.scale is not None
+        with pytest.raises(TrainingError):
+            trainer.step(np.full_like(x, np.nan), t)
+        trainer.step(x, t)
+    assert (trainer.scale.skipped, trainer.steps_done) == (0, 1)
+
+
 def test_small_gradients_need_the_factor() -> None:
     """Gradients below the smallest number of float16 vanish without it."""
     x, t = batch((8, 3, 12, 12), 5)

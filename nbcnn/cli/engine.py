@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from nbcnn.cli.console import note
+
 __all__ = ["engine", "engine_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -46,10 +48,12 @@ def engine_options(command: Command) -> Command:
 
 def engine(options: dict[str, Any]) -> dict[str, Any]:
     """Take those options out of a command's; returns arguments of `nbcnn.load`. Says which device "auto" chose."""
-    from nbcnn.devices import find_device
+    from nbcnn.devices import HALVES, HOST, find_device
 
-    name = options.pop("device")
-    device = find_device(name, precision=options.pop("precision"), allow_fallback=options.pop("allow_fallback"))
+    name, precision = options.pop("device"), options.pop("precision")
+    device = find_device(name, precision=precision, allow_fallback=options.pop("allow_fallback"))
     if name == "auto":
-        click.echo(f"note: computing on {device.name}", err=True)
+        note(f"computing on {device.name}")
+    if device is HOST and precision in HALVES:
+        note(f"--precision {precision} is for a GPU (--device cuda): the processor computes in float32")
     return {"exact": options.pop("exact"), "autotune": options.pop("autotune"), "device": device}

@@ -11,7 +11,7 @@ import click
 from nbcnn.cli.console import table
 from nbcnn.cli.engine import engine, engine_options
 from nbcnn.cli.files import check_writable, save_arrays
-from nbcnn.cli.pictures import naming, picture_options, preprocessing, read_labels, remembered_labels
+from nbcnn.cli.pictures import fitting, naming, picture_options, preprocessing, read_labels, remembered_labels
 from nbcnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def command(
     if out is not None:
         save_arrays(out, outputs)
         click.echo(f"saved {', '.join(f'{n} {list(a.shape)}' for n, a in outputs.items())} in {out}", err=True)
-    show(network, outputs, options["output"], titles, names, options["top"], options["as_json"], quiet=out is not None)
+    shown = options["output"], titles, names, labels is None, options["top"], options["as_json"]
+    show(network, outputs, *shown, quiet=out is not None)
 
 
 def run_pictures(network: Model, files: tuple[Path, ...], flags: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -119,11 +120,15 @@ def show(
     wanted: str | None,
     titles: list[str],
     labels: list[str] | None,
+    remembered: bool,
     top: int,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Print the classes; outputs that are none are named with their shapes, or it is said how to write them."""
+    """Print the classes; outputs that are none are named with their shapes, or it is said how to write them.
+
+    remembered: whether the labels are those of the file's metadata, and not what the user says.
+    """
     from nbcnn.report.classes import class_scores, top_classes
 
     names = list(outputs)
@@ -139,6 +144,8 @@ def show(
             )
         return
     titles = titles or [str(index) for index in range(len(scores))]
+    if remembered and labels is not None:
+        labels = fitting(labels, scores.shape[1])
     found = top_classes(scores, top, labels)
     if as_json:
         click.echo(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nbcnn.cli.console import note
 from nbcnn.cli.numbers import Numbers
 from nbcnn.errors import FileError, InputError, ModelError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from nbcnn.data import Preprocessing
     from nbcnn.graph import Graph
 
-__all__ = ["LABELS", "naming", "picture_options", "preprocessing", "read_labels", "remembered_labels"]
+__all__ = ["LABELS", "fitting", "naming", "picture_options", "preprocessing", "read_labels", "remembered_labels"]
 
 LABELS = "nbcnn.labels"
 """The metadata key of the class names, a JSON list."""
@@ -112,6 +113,16 @@ def remembered_labels(graph: Graph) -> list[str] | None:
     if not isinstance(labels, list):
         raise ModelError(f"the metadata {LABELS} is not a JSON list: correct or remove it")
     return [str(label) for label in labels]
+
+
+def fitting(labels: list[str], classes: int) -> list[str] | None:
+    """Remembered names for so many classes: training data may have had fewer, and the others go by number. None where
+    there are more: the network has got another head since.
+    """
+    if len(labels) > classes:
+        note(f"the file names {len(labels)} classes, but the network has {classes}: name them with --labels")
+        return None
+    return [*labels, *map(str, range(len(labels), classes))]
 
 
 def read_labels(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbcnn.cli.console import note
 from nbcnn.cli.pictures import preprocessing
 from nbcnn.errors import DataError, InputError
 
@@ -79,6 +80,12 @@ def _check_range(graph: Graph, samples: Samples, output: str | None, asked: int 
     shape = next((value.shape for value in graph.outputs if value.name == name), None)
     if shape is None or len(shape) < 2 or not isinstance(shape[1], int):
         return
+    named = samples.classes
+    if named is not None and len(named) < shape[1]:
+        note(
+            f"the network tells {shape[1]} classes apart, and the data has {len(named)}, which become its first ones; "
+            f"--classes {len(named)} gives it a new head for these alone"
+        )
     for part in filter(None, (samples.train, samples.held)):
         if part.labels is not None:
             try:

@@ -14,7 +14,7 @@ from nbcnn.cli.console import amount, mebibytes, note
 from nbcnn.cli.pictures import LABELS
 from nbcnn.cli.progress import watch
 from nbcnn.cli.samples import Samples
-from nbcnn.errors import FileError, ModelError, TrainingError
+from nbcnn.errors import DataError, FileError, ModelError, TrainingError
 
 if TYPE_CHECKING:
     from nbcnn.data import Dataset
@@ -68,7 +68,8 @@ def make_optimizer(name: str, lr: float | None, momentum: float | None, weight_d
 def train_and_save(model: Model, samples: Samples, settings: Settings) -> History:
     """Train, save to settings.out, compare the file with onnxruntime, and say so.
 
-    Raises TrainingError when the loss stops being a number; the last good weights are saved then too.
+    Raises TrainingError when the loss stops being a number, and what reading the data raises; the last good weights
+    are saved then too.
     """
     from nbcnn.trainer import Trainer
 
@@ -88,6 +89,11 @@ def train_and_save(model: Model, samples: Samples, settings: Settings) -> Histor
     except TrainingError as error:
         model.save(settings.out)
         raise TrainingError(f"{error}; they are saved in {settings.out}") from error
+    except (DataError, FileError) as error:  # such as a picture that cannot be read
+        if not trainer.steps_done:
+            raise
+        model.save(settings.out)
+        raise type(error)(f"{error}; the weights so far are saved in {settings.out}") from error
     model.save(settings.out)
     if history.interrupted:
         click.echo(f"interrupted at step {trainer.steps_done}: the weights so far are saved in {settings.out}")
@@ -131,7 +137,8 @@ def _announce(trainer: Trainer, samples: Samples, settings: Settings) -> None:
     graph, sizes = trainer.model.graph, {name: p.size for name, p in trainer.model.parameters.items()}
     trained = sum(sizes[name] for name in trainer.trained)
     frozen = [name for name in trainable(graph, settings.train) if name not in trainer.trained]
-    rest = f"{len(frozen)} of {amount(sum(sizes[name] for name in frozen))} are frozen" if frozen else "none is frozen"
+    left = amount(sum(sizes[name] for name in frozen))
+    rest = f"{len(frozen)} more, of {left} numbers, frozen" if frozen else "none is frozen"
     click.echo(f"training {len(trainer.trained)} tensors of {amount(trained)} numbers; {rest}")
     held = f", {amount(len(samples.held))} held back for validation" if samples.held is not None else ""
     click.echo(f"on {amount(len(samples.train))} samples{held}, with {_describe(settings.optimizer)}")

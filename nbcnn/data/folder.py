@@ -71,7 +71,10 @@ class ImageFolder:
         return self.preprocessing.pixels(decode_picture(path))
 
     def _map(self, function: Callable[[Path], Result], paths: Iterable[Path]) -> list[Result]:
-        return list(self._pool.map(function, paths))
+        try:
+            return list(self._pool.map(function, paths))
+        except DataError as error:
+            raise DataError(f"{error}, or leave such pictures out with skip_bad (--skip-bad)") from None
 
     def _scan(self, skip_bad: bool) -> list[tuple[tuple[int, int], bool]]:
         """Every picture's header; bad pictures are dropped with skip_bad."""

@@ -42,7 +42,7 @@ def read_model(source: Source) -> Graph:
     find_external(model, path)
     refused = refusal(source) if path is None else refusal_of_file(opened)
     if refused:
-        raise ModelError(f"{label}: onnx's checker refuses it: {refused}")
+        raise ModelError(f"{label}: onnx's checker refuses it: {refused}{_without_shape(model)}")
     files = ExternalFiles(path)
     try:
         arrays = [
@@ -143,6 +143,13 @@ def next_array(shell: TensorProto, arrays: Iterator[np.ndarray]) -> np.ndarray:
     if array.shape != tuple(shell.dims):
         raise AssertionError(f"the walk over tensors lost its order at {shell.name!r}")
     return array
+
+
+def _without_shape(model: ModelProto) -> str:
+    """Which inputs and outputs lack the shape that the checker asks for without their names."""
+    ports = (*model.graph.input, *model.graph.output)
+    names = [p.name for p in ports if p.type.HasField("tensor_type") and not p.type.tensor_type.HasField("shape")]
+    return f" ({', '.join(names)}: onnx.shape_inference.infer_shapes may add the shape)" if names else ""
 
 
 def read_domain(domain: str) -> str:

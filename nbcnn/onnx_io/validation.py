@@ -101,7 +101,7 @@ def validate(
     try:
         expected = session.run(names, feeds)
     except Exception as error:
-        hint = f" (guessed {guesses}: pass dims={{...}})" if guesses else ""
+        hint = f" (guessed {guesses}: pass dims={{...}}, or --dim)" if guesses else ""
         raise ModelError(f"onnxruntime cannot run the model on these inputs{hint}: {reason(error)}") from error
     actual = run(names, feeds)
     reports = (compare(*triple, atol, rtol) for triple in zip(names, actual, expected, strict=True))

@@ -26,7 +26,7 @@ from nbcnn.ops.base import UndeterminedError, misuse_named
 from nbcnn.passes.inline import body_of, branch
 from nbcnn.passes.microsoft import definition
 
-__all__ = ["Mode", "Sweep", "is_known", "specialize", "unsupported"]
+__all__ = ["Mode", "Sweep", "is_known", "need_operators", "specialize"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,13 @@ def compute_dtype(stored: np.dtype, dtype: np.dtype) -> np.dtype:
     return dtype if is_float(stored) else stored
 
 
-def unsupported(graph: Graph) -> list[str]:
-    """One line for every node whose operator the engine does not have."""
-    return [n.label for n in graph.nodes if not is_known(n, graph)]
+def need_operators(graph: Graph) -> None:
+    """Raise UnsupportedError, naming the nodes, where the engine does not have every operator of a source graph."""
+    missing = [f"{n.domain}.{n.label}" if n.domain else n.label for n in graph.nodes if not is_known(n, graph)]
+    if missing:
+        raise UnsupportedError(
+            f"operators that are not supported: {', '.join(missing)}: export the network without them"
+        ).within(graph.file, "")
 
 
 def is_known(node: Node, graph: Graph) -> bool:
@@ -74,9 +78,7 @@ def specialize(
     known: values of which more than the shape is known, by name: inputs, or anything inside of the network.
     """
     known = known or {}
-    missing = unsupported(source)
-    if missing:
-        raise UnsupportedError("operators that are not supported: " + ", ".join(missing))
+    need_operators(source)
     graph = source.copy()
     graph.values = {}
     graph.initializers = {}

@@ -98,6 +98,7 @@ def _check_running(graph: Graph, feeds: Feeds, dtype: np.dtype, answers: dict[in
                 answer.runs = True
                 continue
             except NbcnnError as error:
+                error.file = ""  # who asked for the report knows it
                 answer.runs, answer.reason = False, _without_label(str(error), answer.node)
         unknown.update(name for name in node.outputs if not _declared(graph, lowered, name))
 

@@ -80,6 +80,16 @@ def test_unsupported_operators_are_all_named(fails: Fails, unsupported: Path, tm
     for args in (["infer", unsupported, tmp_path / "x.npy"], ["summary", unsupported], ["validate", unsupported]):
         line = fails(*args)
         assert "not supported" in line and "Binarizer 'second'" in line and "Normalizer 'fourth'" in line
+    assert "unsupported.onnx: operators that are not supported: ai.onnx.ml.Binarizer 'second'" in fails(
+        "summary", unsupported
+    )
+
+
+def test_nothing_to_train(fails: Fails, unsupported: Path, tmp_path: Path) -> None:
+    (tmp_path / "relu.onnx").write_bytes(odd_model([helper.make_node("Relu", ["x"], ["y"])]).SerializeToString())
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 3), np.float32), y=np.arange(4) % 2)
+    assert "ai.onnx.ml.Binarizer 'second'" in train(fails, unsupported, tmp_path / "d.npz")
+    assert "no operator of this network has weights" in train(fails, tmp_path / "relu.onnx", tmp_path / "d.npz")
 
 
 # --- arrays and pictures to run on
@@ -209,7 +219,19 @@ def test_mixed_sizes(fails: Fails, tmp_path: Path, pictures: Path) -> None:
 
 def test_corrupt_training_picture(fails: Fails, lenet: Path, pictures: Path, tmp_path: Path) -> None:
     (pictures / "dark" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n nonsense")
-    assert "bad.png: not a whole picture" in train(fails, lenet, pictures, "--classes", 2)
+    line = train(fails, lenet, pictures, "--classes", 2)
+    assert "bad.png: not a whole picture" in line and "--skip-bad" in line
+
+
+def test_a_picture_that_breaks_off(fails: Fails, lenet: Path, pictures: Path, tmp_path: Path) -> None:
+    """Its header is whole, so training begins: what was learned until then is saved."""
+    bad, out = pictures / "dark" / "9.jpg", tmp_path / "out.onnx"
+    Image.effect_noise((90, 90), 50).save(bad)
+    bad.write_bytes(bad.read_bytes()[:2000])
+    args = ("--classes", 2, "--batch-size", 1, "--validation", 0.1, "--out", out)
+    line = fails("train", lenet, "--data", pictures, *args)
+    assert "9.jpg: not a whole picture" in line and line.endswith(f"the weights so far are saved in {out}")
+    assert not np.array_equal(*(numpy_helper.to_array(onnx.load(m).graph.initializer[0]) for m in (lenet, out)))
 
 
 def test_wrong_sample_shape(fails: Fails, lenet: Path, tmp_path: Path) -> None:

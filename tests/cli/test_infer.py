@@ -19,6 +19,7 @@ from nbcnn.errors import InputError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.onnx_io import write_model
 from nbcnn.report.classes import class_scores, top_classes
+from nbcnn.zoo import graph_of
 
 from .conftest import real
 
@@ -73,6 +74,23 @@ def test_pictures_of_all_kinds(cli: Cli, lenet: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert all(result.stdout.count(file.name) == 1 for file in files)
     assert result.stdout.count("digit ") == 9
+
+
+def test_fewer_or_more_remembered_labels_than_classes(cli: Cli, tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    for count, words in ((3, ["cat 0", "9"]), (11, ["0", "9"])):
+        graph = graph_of("lenet", size=8)
+        graph.metadata["nbcnn.labels"] = json.dumps([f"cat {i}" for i in range(count)])
+        write_model(graph, tmp_path / "m.onnx")
+        result = cli("infer", tmp_path / "m.onnx", tmp_path / "a.png", "--top", 10)
+        assert result.exit_code == 0 and all(word in result.stdout for word in words), result.output
+        assert ("--labels" in result.stderr) == (count == 11) == ("cat" not in result.stdout)
+
+
+def test_half_precision_is_a_gpus(cli: Cli, lenet: Path, tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    result = cli("infer", lenet, tmp_path / "a.png", "--precision", "fp16")
+    assert result.exit_code == 0 and "note: --precision fp16 is for a GPU" in result.stderr
 
 
 def test_preprocessing_flags(cli: Cli, lenet: Path, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_frozen_weights_stay(cli: Cli, lenet: Path, few_digits: Path, tmp_path: 
     args = ("--freeze", "conv*", "--freeze", "fc1.bias", "--epochs", 1, "--out", out)
     result = cli("train", lenet, "--data", few_digits, *args)
     assert result.exit_code == 0, result.output
-    assert "training 5 tensors of 18,694 numbers; 5 of 2,692 are frozen" in result.stdout
+    assert "training 5 tensors of 18,694 numbers; 5 more, of 2,692 numbers, frozen" in result.stdout
     before, after = weights(lenet), weights(out)
     same = {name for name in before if np.array_equal(before[name], after[name])}
     assert same == {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.bias"}
@@ -102,6 +102,13 @@ def tuned(cli: Cli, lenet: Path, pictures: Path, tmp_path: Path) -> Path:
     assert result.exit_code == 0, result.output
     assert "on 12 samples, 4 held back for validation" in result.stdout
     return out
+
+
+def test_more_classes_than_the_pictures_have(cli: Cli, lenet: Path, pictures: Path, tmp_path: Path) -> None:
+    args = ("--data", pictures, "--epochs", 1, "--out", tmp_path / "m.onnx")
+    assert "--classes 2 gives it a new head" in cli("train", lenet, *args).stderr
+    result = cli("infer", tmp_path / "m.onnx", pictures / "dark" / "0.png", "--top", 10)
+    assert result.exit_code == 0 and "bright" in result.stdout
 
 
 def test_pictures_and_a_new_head(cli: Cli, tuned: Path, pictures: Path) -> None:
