@@ -18,6 +18,7 @@ from harness import Case
 import nbcnn.ops.gather
 from nbcnn.geometry import window
 from nbcnn.kernels.cuda import conv_grad, grad_tensor, pointwise_grad, runtime
+from nbcnn.kernels.cuda._cuda import TARGET
 from nbcnn.kernels.cuda.depthwise import depthwise_weight_grad
 from nbcnn.ops.gather import triple, window_taps
 from nbcnn.ops.packing import Packing, dense, depthwise, matrix
@@ -59,6 +60,14 @@ HALVES: dict[str, Sizes] = {
     "3-D": ((1, 4, 3, 2, 3), (6, 4, 2, 1, 2), {"strides": [2, 1, 1], "pads": [1, 0, 1, 1, 0, 0]}, 1),
 }
 """Channels that fill words of 16 bits: one, two or four at a time."""
+
+LARGE: dict[str, Sizes] = {
+    "3x3": ((8, 64, 28, 28), (160, 64, 3, 3), {"pads": [1, 1, 1, 1]}, 12),
+    "3x3, strided": ((4, 128, 29, 30), (256, 128, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}, 3),
+    "1x1, strided": ((16, 256, 14, 14), (512, 256, 1, 1), {"strides": [2, 2]}, 1),
+    "groups": ((2, 128, 28, 28), (128, 4, 3, 3), {"group": 32, "pads": [1, 1, 1, 1]}, 3),
+}
+"""Networks' own sizes, which take a GPU."""
 
 
 def random(shape: tuple[int, ...], dtype: Any, short: bool) -> np.ndarray:
@@ -128,6 +137,16 @@ def test_in_float64(name: str) -> None:
 @pytest.mark.parametrize(("name", "kind"), [*zip(HALVES, cycle(KINDS), strict=False), ("many pixels", "float16")])
 def test_of_16_bits(name: str, kind: str) -> None:
     close(*by_convolution(conv_grad.conv_weight_grad, HALVES[name], np.float32, kinds=(kind, kind)), np.float32)
+
+
+@pytest.mark.skipif(TARGET != "gpu", reason="large layers take a GPU")
+@pytest.mark.parametrize("kind", [None, *KINDS])
+@pytest.mark.parametrize("name", LARGE)
+def test_large(name: str, kind: str | None) -> None:
+    """Tensor cores cut off what they add up; over thousands of products that is more than rounding would be."""
+    kernel = conv_grad.conv_weight_grad
+    got, want = by_convolution(kernel, LARGE[name], np.float32, short=kind is None, kinds=(kind, kind))
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * float(np.abs(want).max()))
 
 
 @pytest.mark.parametrize("kinds", [(None, "bfloat16"), ("float16", None), ("float16", "bfloat16")])
