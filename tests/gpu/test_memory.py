@@ -31,8 +31,9 @@ def free_bytes() -> int:
     return found
 
 
-def test_a_thousand_training_steps() -> None:
-    trained = model("small_resnet")
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_a_thousand_training_steps(precision: str) -> None:
+    trained = model("small_resnet", precision=precision)
     trainer = Trainer(trained, optimizer=Adam())
     given = batches(trained, 4, 16)
     for step in range(10):
@@ -43,8 +44,9 @@ def test_a_thousand_training_steps() -> None:
     assert before - free_bytes() <= SLACK
 
 
-def test_a_thousand_runs() -> None:
-    running = model("mobile")
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_a_thousand_runs(precision: str) -> None:
+    running = model("mobile", precision=precision)
     given = [x for size in (1, 2, 5) for x, _ in batches(running, 1, size)]
     for number in range(12):
         running.run(None, {"input": given[number % 3]})
@@ -68,6 +70,16 @@ def test_models_that_come_and_go() -> None:
     for _ in range(20):
         come_and_go()
     assert before - free_bytes() <= SLACK
+
+
+def test_16_bits_take_less_room() -> None:
+    """But not half of it: the network's input and scratch memory stay float32."""
+    needed = {}
+    for precision in ("tf32", "fp16"):
+        given = model("resnet18", precision=precision)
+        ((x, _),) = batches(given, 1, 32)
+        needed[precision] = given.plan({"input": x}).arena_bytes
+    assert needed["fp16"] < 0.8 * needed["tf32"]
 
 
 def test_too_large_a_batch() -> None:

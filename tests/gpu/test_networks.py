@@ -11,8 +11,10 @@ from nbcnn.onnx_io import to_proto
 from .conftest import SIMULATED
 from .small import NETWORKS, batches, graph, model
 
-TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2}
-"""Of the largest element."""
+TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 4e-3, "bf16": 3e-2}
+"""Of the largest element. In 16 bits three times what their rounding comes to where the processor emulates it
+(bench/kept_in_halves.py): at most 1.4e-3 and 9.3e-3, in ResNet-50 and VGG-16.
+"""
 BATCHES = (1,) if SIMULATED else (1, 7, 32)
 
 
