@@ -40,7 +40,7 @@ class Epoch:
 
 @dataclass
 class History:
-    """What `fit` did. interrupted: whether Ctrl-C ended it early."""
+    """What `fit` did. interrupted: whether Ctrl-C, or SIGTERM, ended it early."""
 
     epochs: list[Epoch] = field(default_factory=list)
     interrupted: bool = False
@@ -72,19 +72,27 @@ class Clock:
 
 @contextmanager
 def interrupts() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second has its usual effect. (Only the main thread can listen.)"""
+    """An event that the first Ctrl-C sets, or the first request to end (SIGTERM); the second has its usual effect.
+
+    Only the main thread can listen.
+    """
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, action in before.items():
+            signal.signal(number, action)
 
     def handler(number: int, frame: Any) -> None:
         stopped.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    signal.signal(signal.SIGINT, handler)
+    for number in before:
+        signal.signal(number, handler)
     try:
         yield stopped
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

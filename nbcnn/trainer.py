@@ -272,8 +272,8 @@ class Trainer:
         from the seed.
 
         validation: a data set on which the accuracy is measured after each epoch. patience: stop after so many epochs
-        in which it did not improve. Ctrl-C ends the run after the present step (a second one at once). When the loss
-        stops being a number, TrainingError is raised and the model has the weights of the last epoch's end.
+        in which it did not improve. Ctrl-C, or SIGTERM, ends the run after the present step (a second at once). When
+        the loss stops being a number, TrainingError is raised and the model has the weights of the last epoch's end.
         """
         from nbcnn.data import Loader, as_dataset
 

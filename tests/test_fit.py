@@ -141,19 +141,21 @@ x, t = rng.standard_normal((24, 1, 8, 8)).astype(np.float32), rng.integers(0, 10
 model = nbcnn.Model(graph_of("lenet", size=8))
 def progress(p):
     if (p.epoch, p.step) == (2, 1):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), getattr(signal, sys.argv[2]))
 history = nbcnn.Trainer(model, optimizer=nbcnn.SGD(lr=0.1)).fit((x, t), epochs=5, batch_size=8, progress=progress)
 model.save(sys.argv[1])
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 print(history.interrupted, len(history.epochs))
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT that a process can send to itself here")
-def test_ctrl_c_ends_the_run_after_the_present_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_ctrl_c_ends_the_run_after_the_present_step(name: str, tmp_path: Path) -> None:
     path = tmp_path / "interrupted.onnx"
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, path], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", SCRIPT, path, name], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True", "1"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx.defs import onnx_opset_version
 
 from nbcnn.errors import ModelError
 from nbcnn.graph import Function, Graph, Node, Parameterized, Value
@@ -77,10 +78,20 @@ def read(model: ModelProto, arrays: Iterator[np.ndarray]) -> Graph:
     """The graph of a model of shells, whose arrays come in the order of `tensors_of`."""
     graph = read_graph(model.graph, arrays)
     graph.opset = {read_domain(entry.domain): entry.version for entry in model.opset_import}
+    _check_opset(graph.opset.get("", 0))
     graph.functions = {(read_domain(f.domain), f.name, f.overload): read_function(f) for f in model.functions}
     graph.metadata = {text(entry.key): text(entry.value) for entry in model.metadata_props}
     graph.origin = model
     return graph
+
+
+def _check_opset(opset: int) -> None:
+    newest = onnx_opset_version()
+    if opset > newest:
+        raise ModelError(
+            f"it is of opset {opset}, and {newest} is the newest that this version of onnx knows: update onnx, or "
+            f"export the network for opset {newest} or an older one"
+        )
 
 
 def read_graph(proto: GraphProto, arrays: Iterator[np.ndarray]) -> Graph:

@@ -188,3 +188,13 @@ def test_input_may_be_named_like_a_file(identity_model: Maker, tmp_path: Path) -
     with pytest.raises(ModelError) as info:
         read_model(model)
     assert len(str(info.value)) < 500
+
+
+def test_an_opset_that_nobody_knows(linear: Maker, tmp_path: Path) -> None:
+    model = linear()
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", 999))
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"m.onnx: .*opset 999.* is the newest that this version of onnx knows"):
+        read_model(path)
