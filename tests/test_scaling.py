@@ -15,6 +15,7 @@ from nbcnn.errors import TrainingError
 from nbcnn.model import Model
 from nbcnn.onnx_io import to_proto
 from nbcnn.optim import SGD, Adam, Cosine
+from nbcnn.report.step import RandomStep
 from nbcnn.scaling import LossScale
 
 TOLERANCES = {"fp16": 3e-3, "bf16": 3e-2}
@@ -115,6 +116,21 @@ def test_small_gradients_need_the_factor() -> None:
             moved[factor] = np.abs(model.parameters["conv1.weight"].value - before).max()
     assert moved[1.0] < 0.5 * moved[2.0**16]
     assert moved[2.0**16] > 0
+
+
+def test_reports_count_no_step_that_was_skipped() -> None:
+    """A report's first call finds a factor that fits, and keeps it."""
+    x, _ = batch((2, 3, 12, 12), 5)
+    with emulated("fp16") as device:
+        step = RandomStep(Model(stir(small_resnet()), device=device), {"input": x})
+        scale = step.trainer.scale
+        assert scale is not None
+        scale.factor = 2.0**40
+        step()
+        skipped, factor = scale.skipped, scale.factor
+        assert skipped > 0 and step.trainer.steps_done == 1
+        step()
+    assert (scale.skipped, scale.factor, step.trainer.steps_done) == (skipped, factor, 2)
 
 
 def test_float32_has_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -36,6 +37,14 @@ class RandomStep:
         self.feeds = dict(feeds)
         optimizer = SGD(lr=0.0, momentum=0.9)
         self.trainer = Trainer(model, self.loss, optimizer, output=model.graph.outputs[0].name)
+        if self.trainer.scale is not None:
+            self.trainer.scale.patience = sys.maxsize
 
     def __call__(self) -> float:
-        return self.trainer.step(self.feeds, self.target)
+        """Steps that are skipped, because gradients in float16 overflow, are repeated: they do less than others. The
+        factor of the loss is never raised again, so that only the first call has any.
+        """
+        done = self.trainer.steps_done
+        while self.trainer.steps_done == done:
+            loss = self.trainer.step(self.feeds, self.target)
+        return loss
