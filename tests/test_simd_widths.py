@@ -44,3 +44,10 @@ def test_a_width_that_nothing_has(width: str) -> None:
     done = run(width, "-c", "import nbcnn.kernels.cpu.width")
     assert done.returncode == 1
     assert f"NBCNN_SIMD={width!r}: this machine runs 128 up to {8 * host_width()}" in done.stderr.splitlines()[-1]
+
+
+def test_a_wrong_width_on_the_command_line() -> None:
+    done = run("99", "-c", "from nbcnn.cli.main import main; main()", "train")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("nbcnn: error: NBCNN_SIMD='99': this machine runs 128 up to")

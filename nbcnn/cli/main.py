@@ -29,7 +29,7 @@ COMMANDS = {
 """Name -> line of help. The command is `command` in nbcnn/cli/<name>.py."""
 
 DEBUG = "nbcnn.debug"
-FAILED, INTERRUPTED = 1, 130
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 def report(error: BaseException, message: str) -> None:
@@ -76,6 +76,9 @@ class Program(click.Group):
             ctx.exit(FAILED)
         except Exception as error:
             text = " ".join(str(error).split())
+            if text.startswith("NBCNN_"):  # a variable of the environment, which kernels look at as they are imported
+                report(error, text)
+                ctx.exit(USAGE)
             report(error, f"{type(error).__name__}: {text} (unexpected; run with --debug to see where)")
             ctx.exit(FAILED)
 
