@@ -17,6 +17,8 @@ WINDOWS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((1, 1, 2, 1), {"kernel_shape": [1, 1]}),
     ((1, 5, 4, 6), {"kernel_shape": [2, 2], "strides": [2, 2]}),
     ((2, 9, 5, 4), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ((2, 8, 5, 4), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ((1, 12, 4, 6), {"kernel_shape": [2, 2], "strides": [2, 2]}),
     ((1, 3, 5, 6), {"kernel_shape": [3, 2], "strides": [1, 1], "pads": [0, 1, 2, 0]}),
     ((1, 2, 6, 7), {"kernel_shape": [2, 3], "strides": [3, 2], "pads": [1, 2, 1, 1], "dilations": [3, 2]}),
     ((1, 3, 6, 6), {"kernel_shape": [2, 2], "strides": [3, 3], "pads": [1, 1, 1, 1], "ceil_mode": 1}),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from nbcnn.kernels.cuda._cuda import cuda, device, kernel, spread
-from nbcnn.kernels.cuda.channels import columns, lanes_of, larger
+from nbcnn.kernels.cuda.channels import fours, in_fours, lanes_of, larger, read_fours, write_fours
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.memory import get
 from nbcnn.kernels.opcodes import AVERAGE, MAXIMUM
@@ -65,18 +65,18 @@ def _largest(x, y, count, lanes, size, form, steps, table):
     i = cuda.grid(1)
     while i < count:
         pixel, channels = divide(i, lanes), size[4]
-        p, q, r, s = columns(remainder(i, lanes), lanes, channels)
+        wide = in_fours(x, channels) and in_fours(y, channels)
+        p, q, r, s = fours(remainder(i, lanes), lanes, channels, wide)
         first, taps_d, taps_h, taps_w = _window(_position(pixel, form), size, form, table)
         a = b = c = d = y.dtype.type(-math.inf)
         for k_d in range(taps_d):
             at, tap, column = first * channels + k_d * steps[0], 0, 0
             while tap < taps_h * taps_w:
-                a, b = larger(a, get(x, at + p)), larger(b, get(x, at + q))
-                c, d = larger(c, get(x, at + r)), larger(d, get(x, at + s))
+                u, v, w, z = read_fours(x, at, p, q, r, s, wide)
+                a, b, c, d = larger(a, u), larger(b, v), larger(c, w), larger(d, z)
                 tap += 1
                 column, at = _next(column, at, taps_w, steps)
-        place = pixel * channels
-        y[place + p], y[place + q], y[place + r], y[place + s] = a, b, c, d
+        write_fours(y, pixel * channels, p, q, r, s, a, b, c, d, wide)
         i += cuda.gridsize(1)
 
 
@@ -85,21 +85,21 @@ def _mean(x, y, count, lanes, size, form, steps, table):
     i = cuda.grid(1)
     while i < count:
         pixel, channels = divide(i, lanes), size[4]
-        p, q, r, s = columns(remainder(i, lanes), lanes, channels)
+        wide = in_fours(x, channels) and in_fours(y, channels)
+        p, q, r, s = fours(remainder(i, lanes), lanes, channels, wide)
         position = _position(pixel, form)
         first, taps_d, taps_h, taps_w = _window(position, size, form, table)
         a = b = c = d = y.dtype.type(0)
         for k_d in range(taps_d):
             at, tap, column = first * channels + k_d * steps[0], 0, 0
             while tap < taps_h * taps_w:
-                a, b = a + get(x, at + p), b + get(x, at + q)
-                c, d = c + get(x, at + r), d + get(x, at + s)
+                u, v, w, z = read_fours(x, at, p, q, r, s, wide)
+                a, b, c, d = a + u, b + v, c + w, d + z
                 tap += 1
                 column, at = _next(column, at, taps_w, steps)
         counted_d, counted_h, counted_w = _of_rows(position, form, table, 2)
         share = y.dtype.type(1 / max(counted_d * counted_h * counted_w, 1))
-        place = pixel * channels
-        y[place + p], y[place + q], y[place + r], y[place + s] = a * share, b * share, c * share, d * share
+        write_fours(y, pixel * channels, p, q, r, s, a * share, b * share, c * share, d * share, wide)
         i += cuda.gridsize(1)
 
 
@@ -158,7 +158,8 @@ def _taps(x, y, found, count, lanes, size, form, steps, table, kernel_shape):
     i = cuda.grid(1)
     while i < count:
         pixel, channels = divide(i, lanes), size[4]
-        p, q, r, s = columns(remainder(i, lanes), lanes, channels)
+        wide = in_fours(x, channels) and in_fours(y, channels) and in_fours(found, channels)
+        p, q, r, s = fours(remainder(i, lanes), lanes, channels, wide)
         position = _position(pixel, form)
         first, taps_d, taps_h, taps_w = _window(position, size, form, table)
         number_d, number_h, number_w = _of_rows(position, form, table, 3)
@@ -168,7 +169,7 @@ def _taps(x, y, found, count, lanes, size, form, steps, table, kernel_shape):
             at, tap, column = first * channels + k_d * steps[0], 0, 0
             number = ((number_d + k_d) * kernel_shape[1] + number_h) * kernel_shape[2] + number_w
             while tap < taps_h * taps_w:
-                u, v, w, z = get(x, at + p), get(x, at + q), get(x, at + r), get(x, at + s)
+                u, v, w, z = read_fours(x, at, p, q, r, s, wide)
                 a, tap_a = _first_larger(a, tap_a, u, number)
                 b, tap_b = _first_larger(b, tap_b, v, number)
                 c, tap_c = _first_larger(c, tap_c, w, number)
@@ -176,9 +177,8 @@ def _taps(x, y, found, count, lanes, size, form, steps, table, kernel_shape):
                 tap += 1
                 number += kernel_shape[2] - taps_w + 1 if column + 1 == taps_w else 1
                 column, at = _next(column, at, taps_w, steps)
-        place = pixel * channels
-        y[place + p], y[place + q], y[place + r], y[place + s] = a, b, c, d
-        found[place + p], found[place + q], found[place + r], found[place + s] = tap_a, tap_b, tap_c, tap_d
+        write_fours(y, pixel * channels, p, q, r, s, a, b, c, d, wide)
+        write_fours(found, pixel * channels, p, q, r, s, tap_a, tap_b, tap_c, tap_d, wide)
         i += cuda.gridsize(1)
 
 

@@ -8,7 +8,7 @@ cost the registers that more threads need.
 from __future__ import annotations
 
 from nbcnn.kernels.cuda._cuda import cuda, device, kernel, spread
-from nbcnn.kernels.cuda.channels import columns, lanes_of
+from nbcnn.kernels.cuda.channels import fours, in_fours, lanes_of, read_fours, write_fours
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.memory import get
 from nbcnn.kernels.opcodes import AVERAGE, MAXIMUM
@@ -42,7 +42,8 @@ def _of_maximum(dy, found, dx, count, lanes, size, form, kernel_shape, meets, mo
     i = cuda.grid(1)
     while i < count:
         pixel, channels = divide(i, lanes), size[4]
-        p, q, r, s = columns(remainder(i, lanes), lanes, channels)
+        wide = in_fours(dy, channels) and in_fours(dx, channels) and in_fours(found, channels)
+        p, q, r, s = fours(remainder(i, lanes), lanes, channels, wide)
         image, at_d, at_h, at_w = _rows(pixel, size)
         first_d, count_d, tap_d = _meeting(meets, at_d)
         first_h, count_h, tap_h = _meeting(meets, at_h)
@@ -56,14 +57,14 @@ def _of_maximum(dy, found, dx, count, lanes, size, form, kernel_shape, meets, mo
                 at = (row + first_w + k * moves[2] * form[2] + m * moves[4]) * channels
                 number = (top - k * moves[3]) * kernel_shape[2] + tap_w - m * moves[5]
                 # All are read, chosen or not, so that no load waits for a tap.
-                u, v, w, z = get(dy, at + p), get(dy, at + q), get(dy, at + r), get(dy, at + s)
-                a += u if get(found, at + p) == number else zero
-                b += v if get(found, at + q) == number else zero
-                c += w if get(found, at + r) == number else zero
-                d += z if get(found, at + s) == number else zero
+                u, v, w, z = read_fours(dy, at, p, q, r, s, wide)
+                e, f, g, h = read_fours(found, at, p, q, r, s, wide)
+                a += u if e == number else zero
+                b += v if f == number else zero
+                c += w if g == number else zero
+                d += z if h == number else zero
                 k, m = _next(k, m, count_w)
-        place = pixel * channels
-        dx[place + p], dx[place + q], dx[place + r], dx[place + s] = a, b, c, d
+        write_fours(dx, pixel * channels, p, q, r, s, a, b, c, d, wide)
         i += cuda.gridsize(1)
 
 
@@ -72,7 +73,8 @@ def _of_mean(dy, dx, count, lanes, size, form, meets, moves, shares):
     i = cuda.grid(1)
     while i < count:
         pixel, channels = divide(i, lanes), size[4]
-        p, q, r, s = columns(remainder(i, lanes), lanes, channels)
+        wide = in_fours(dy, channels) and in_fours(dx, channels)
+        p, q, r, s = fours(remainder(i, lanes), lanes, channels, wide)
         image, at_d, at_h, at_w = _rows(pixel, size)
         first_d, count_d, _ = _meeting(meets, at_d)
         first_h, count_h, _ = _meeting(meets, at_h)
@@ -84,11 +86,10 @@ def _of_mean(dy, dx, count, lanes, size, form, meets, moves, shares):
                 o_h, o_w = first_h + k * moves[2], first_w + m * moves[4]
                 part = get(shares, o_d) * get(shares, form[0] + o_h) * get(shares, form[0] + form[1] + o_w)
                 at = (((image * form[0] + o_d) * form[1] + o_h) * form[2] + o_w) * channels
-                a, b = a + part * get(dy, at + p), b + part * get(dy, at + q)
-                c, d = c + part * get(dy, at + r), d + part * get(dy, at + s)
+                u, v, w, z = read_fours(dy, at, p, q, r, s, wide)
+                a, b, c, d = a + part * u, b + part * v, c + part * w, d + part * z
                 k, m = _next(k, m, count_w)
-        place = pixel * channels
-        dx[place + p], dx[place + q], dx[place + r], dx[place + s] = a, b, c, d
+        write_fours(dx, pixel * channels, p, q, r, s, a, b, c, d, wide)
         i += cuda.gridsize(1)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from nbcnn.kernels.cuda._cuda import cuda, kernel, spread
-from nbcnn.kernels.cuda.channels import columns, lanes_of, larger
+from nbcnn.kernels.cuda.channels import fours, in_fours, lanes_of, larger, read_fours, write_fours
 from nbcnn.kernels.cuda.index import divide, remainder
-from nbcnn.kernels.cuda.memory import get
 from nbcnn.kernels.opcodes import MAXIMUM
 
 __all__ = ["pool_tiles"]
@@ -19,13 +18,14 @@ def _tiles(mode, x, y, count, lanes, shape, taps):
     while i < count:
         _, out_w, channels = shape
         pixel = divide(i, lanes)
-        p, q, r, s = columns(remainder(i, lanes), lanes, channels)
+        wide = in_fours(x, channels) and in_fours(y, channels)
+        p, q, r, s = fours(remainder(i, lanes), lanes, channels, wide)
         line = out_w * taps[1] * channels
         corner = divide(pixel, out_w) * taps[0] * line + remainder(pixel, out_w) * taps[1] * channels
         a = b = c = d = y.dtype.type(-math.inf if mode == MAXIMUM else 0.0)
         tap, column, at = 0, 0, corner
         while tap < taps[0] * taps[1]:
-            u, v, w, z = get(x, at + p), get(x, at + q), get(x, at + r), get(x, at + s)
+            u, v, w, z = read_fours(x, at, p, q, r, s, wide)
             if mode == MAXIMUM:
                 a, b, c, d = larger(a, u), larger(b, v), larger(c, w), larger(d, z)
             else:
@@ -36,8 +36,7 @@ def _tiles(mode, x, y, count, lanes, shape, taps):
         if mode != MAXIMUM:
             share = y.dtype.type(1 / (taps[0] * taps[1]))
             a, b, c, d = a * share, b * share, c * share, d * share
-        place = pixel * channels
-        y[place + p], y[place + q], y[place + r], y[place + s] = a, b, c, d
+        write_fours(y, pixel * channels, p, q, r, s, a, b, c, d, wide)
         i += cuda.gridsize(1)
 
 
