@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from harness import Case
 from networks import proto
 from onnx import helper
 
@@ -53,3 +54,38 @@ def test_an_error_is_told_where_it_happened_once() -> None:
     assert str(error) == "Foo 'a' cannot"
     error.within("m.onnx", "opset 9").within("other.onnx", "opset 10")
     assert str(error) == "m.onnx: Foo 'a' cannot (opset 9)"
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes", "attrs"),
+    [
+        ("Conv", [(1, 2, 5, 5), (3, 2, 3, 3)], {}),
+        ("ConvTranspose", [(1, 2, 5, 5), (2, 3, 3, 3)], {}),
+        ("BatchNormalization", [(1, 2, 5, 5), (2,), (2,), (2,), (2,)], {}),
+        ("LRN", [(1, 2, 5, 5)], {"size": 3}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_])
+def test_integers_where_floats_belong(
+    op: str, shapes: list[tuple[int, ...]], attrs: dict[str, Any], dtype: Any
+) -> None:
+    case = Case(op, [np.ones(shape, dtype) for shape in shapes], attrs)
+    with pytest.raises(UnsupportedError, match=f"{op} takes floats, but input 'i0' holds {np.dtype(dtype)}"):
+        case.run()
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes", "odd"),
+    [("Gemm", [(3, 6), (6, 4), (3, 4)], 1), ("MatMul", [(2, 3, 6), (2, 6, 4)], 0), ("Concat", [(2, 3), (2, 3)], 1)],
+)
+def test_types_that_differ(op: str, shapes: list[tuple[int, ...]], odd: int) -> None:
+    """Kernels take it that they do not, and would read beyond the smaller one's end."""
+    arrays: list[Any] = [np.ones(shape, np.int64 if k == odd else np.float32) for k, shape in enumerate(shapes)]
+    with pytest.raises(ModelError, match=r"its inputs have the types \['float32', 'int64'\]"):
+        Case(op, arrays, {"axis": 0} if op == "Concat" else {}).run()
+
+
+def test_a_shape_that_is_none() -> None:
+    case = Case("ConstantOfShape", [np.ones((2, 3), np.int64)], weights=(0,))
+    with pytest.raises(ModelError, match="cannot make a tensor of shape that is not a list of numbers"):
+        case.run()

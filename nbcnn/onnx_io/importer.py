@@ -159,7 +159,7 @@ def next_array(shell: TensorProto, arrays: Iterator[np.ndarray]) -> np.ndarray:
 def _without_shape(model: ModelProto) -> str:
     """Which inputs and outputs lack the shape that the checker asks for without their names."""
     ports = (*model.graph.input, *model.graph.output)
-    names = [p.name for p in ports if p.type.HasField("tensor_type") and not p.type.tensor_type.HasField("shape")]
+    names = [repr(p.name) for p in ports if p.type.HasField("tensor_type") and not p.type.tensor_type.HasField("shape")]
     return f" ({', '.join(names)}: onnx.shape_inference.infer_shapes may add the shape)" if names else ""
 
 

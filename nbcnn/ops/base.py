@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
-from nbcnn.graph import Graph, Node, Value
+from nbcnn.graph import Graph, Node, Value, is_float
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
@@ -93,11 +93,21 @@ class Facts:
         assert value.dtype is not None
         return self.declared.get(value.name, value.dtype)
 
-    def need_one_type(self, node: Node) -> None:
-        """Raise ModelError where the inputs are not all computed in one element type."""
-        kinds = {str(self.graph.values[name].dtype) for name in node.inputs if name}
+    def need_one_type(self, node: Node, which: Iterable[int] | None = None) -> None:
+        """Raise ModelError where these inputs (default: all) are not computed in one element type."""
+        names = [node.input(k) for k in (range(len(node.inputs)) if which is None else which)]
+        kinds = {str(self.graph.values[name].dtype) for name in names if name}
         if len(kinds) > 1:
             raise ModelError(f"{node.label}: its inputs have the types {sorted(kinds)}; they must have the same")
+
+    def need_floats(self, node: Node, which: Iterable[int] | None = None) -> None:
+        """Raise an error where these inputs (default: all) are not floats of one type."""
+        places = list(range(len(node.inputs)) if which is None else which)
+        for name in filter(None, (node.input(k) for k in places)):
+            dtype = self.graph.values[name].dtype
+            if not is_float(dtype):
+                raise UnsupportedError(f"{node.label}: {node.op} takes floats, but input {name!r} holds {dtype}")
+        self.need_one_type(node, places)
 
     def insert(
         self, op: str, inputs: list[str], shape: Iterable[int], of: Node, attrs: dict[str, Any], dtype: Any = None
@@ -148,6 +158,7 @@ class Op:
     needs ONNX order. activations: indices of the inputs that the layout is about (None: all).
     since: the first opset whose definition is understood.
     trainable: indices of inputs that hold weights, which are trained by default.
+    alike: indices of inputs (None: all) that must have one element type, as the kernels take it that they have.
     rewritten: a pass makes other operators of it, which have the kernels and the gradients.
     halves: how many outputs, from the first on, may be kept in 16 bits; needs_whole: not so its inputs (see
     passes/halves.py).
@@ -157,6 +168,7 @@ class Op:
     activations: tuple[int, ...] | None = None
     since = 7
     trainable: tuple[int, ...] = ()
+    alike: tuple[int, ...] | None = ()
     differentiable = True
     rewritten = False
     halves = 0

@@ -85,7 +85,7 @@ class BatchNormalization(Op):
 
     def _normalize(self, node: Node, facts: Facts) -> None:
         x, attrs = facts.value(node, 0), node.attrs
-        facts.need_one_type(node)
+        facts.need_floats(node)
         if len(x.dims) < 2:
             raise UnsupportedError(f"{node.label}: the input {x.dims} has no channels")
         for index, what in enumerate(PARAMETERS, 1):

@@ -33,6 +33,7 @@ class Concat(Op):
     """ONNX opsets 4, 11, 13. Normalized: axis, from the front. Channels last, each pixel is copied as a run."""
 
     since = 4
+    alike = None
     halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:

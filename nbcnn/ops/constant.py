@@ -60,8 +60,9 @@ class ConstantOfShape(Op):
 
     def normalize(self, node: Node, facts: Facts) -> None:
         shape = facts.constant(node, 0, "the shape")
-        if shape is None or (shape.size and shape.min() < 0):
-            raise ModelError(f"{node.label}: cannot make a tensor of shape {shape}")
+        if shape is None or shape.ndim != 1 or shape.dtype.kind not in "iu" or (shape.size and shape.min() < 0):
+            what = shape.tolist() if shape is not None and shape.ndim == 1 else "that is not a list of numbers"
+            raise ModelError(f"{node.label}: cannot make a tensor of shape {what}")
         value = np.asarray(node.attrs.get("value", np.zeros(1, np.float32)))
         if value.size != 1:
             raise ModelError(f"{node.label}: the attribute value is one element, not a tensor of shape {value.shape}")

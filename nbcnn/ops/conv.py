@@ -121,7 +121,7 @@ class Conv(Op):
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x, w = facts.value(node, 0), facts.value(node, 1)
-        facts.need_one_type(node)
+        facts.need_floats(node)
         rank = len(x.dims) - 2
         if not 1 <= rank <= 3:
             raise UnsupportedError(f"{node.label}: Conv needs 1 to 3 spatial dimensions, the input has shape {x.dims}")

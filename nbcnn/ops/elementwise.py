@@ -158,6 +158,7 @@ class Clip(_Elementwise):
     """
 
     since = 6
+    alike = (0, 1, 2)
 
     def normalize(self, node: Node, facts: Facts) -> None:
         if any(name and name not in facts.constants for name in node.inputs[1:]):

@@ -41,6 +41,7 @@ class Gemm(Op):
     layout = "plain"
     activations = (0, 3)
     since = 1
+    alike = (0, 1, 2)
     trainable = (1, 2)
     halves = 1
 

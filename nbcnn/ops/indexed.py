@@ -298,6 +298,7 @@ class ScatterElements(_Scatter):
     """
 
     since = 9
+    alike = (0, 2)
 
     def places(self, node: Node, facts: Facts) -> tuple[Places, tuple[int, ...]]:
         return _elements(node, facts)
@@ -308,6 +309,7 @@ class ScatterND(_Scatter):
     """ONNX opsets 11, 13, 16 (reduction), 18 (max, min)."""
 
     since = 11
+    alike = (0, 2)
 
     def places(self, node: Node, facts: Facts) -> tuple[Places, tuple[int, ...]]:
         return _tuples(node, facts, 0)

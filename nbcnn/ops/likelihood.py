@@ -36,6 +36,7 @@ class NegativeLogLikelihoodLoss(Op):
 
     activations = (0,)
     since = 12
+    alike = (0, 2)
     needs_whole = True
 
     def normalize(self, node: Node, facts: Facts) -> None:

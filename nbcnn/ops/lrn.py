@@ -35,6 +35,7 @@ class LRN(Op):
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x, attrs = facts.value(node, 0), node.attrs
+        facts.need_floats(node)
         if len(x.dims) < 2:
             raise UnsupportedError(f"{node.label}: the input {x.dims} has no channels")
         if int(attrs.get("size", 0)) < 1:

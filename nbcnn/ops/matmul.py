@@ -47,6 +47,7 @@ class MatMul(Op):
 
     layout = "plain"
     since = 1
+    alike = (0, 1)
     trainable = (0, 1)
 
     def normalize(self, node: Node, facts: Facts) -> None:

@@ -176,6 +176,7 @@ class InstanceNormalization(_Normalization):
     """ONNX opsets 6, 22 (Ulyanov et al., arXiv:1607.08022). X (N, C, D1...), scale (C), bias (C)."""
 
     since = 6
+    alike = (0, 1, 2)
     trainable = (1, 2)
 
     def normalize(self, node: Node, facts: Facts) -> None:
@@ -194,6 +195,7 @@ class GroupNormalization(_Normalization):
     """ONNX opsets 18 (scale and bias for each group), 21 (for each channel) (Wu and He, arXiv:1803.08494)."""
 
     since = 18
+    alike = (0, 1, 2)
     trainable = (1, 2)
 
     def normalize(self, node: Node, facts: Facts) -> None:
@@ -261,6 +263,7 @@ class LayerNormalization(_OverLastAxes):
     """ONNX opset 17 (Ba et al., arXiv:1607.06450). X, scale, bias or none -> Y, mean, 1 / standard deviation."""
 
     since = 17
+    alike = (0, 1, 2)
     trainable = (1, 2)
 
 
@@ -269,6 +272,7 @@ class RMSNormalization(_OverLastAxes):
     """ONNX opset 23 (Zhang and Sennrich, arXiv:1910.07467). X, scale -> X / root of the mean of squares * scale."""
 
     since = 23
+    alike = (0, 1)
     trainable = (1,)
     kind = opcodes.LENGTH
 

@@ -31,6 +31,7 @@ class Pad(Op):
     """
 
     since = 2
+    alike = (0, 2)
     halves = 1
 
     def normalize(self, node: Node, facts: Facts) -> None:

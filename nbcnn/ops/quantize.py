@@ -86,6 +86,7 @@ class _Linear(Op):
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x, scale = facts.value(node, 0), facts.value(node, 1)
+        facts.need_floats(node, (1,))
         axis, block = int(node.attrs.get("axis", 1)), int(node.attrs.get("block_size", 0))
         one = len(scale.dims) == 0 or (scale.dims == (1,) and not block)
         node.attrs |= {"axis": 0 if one else axis_of(node, axis, len(x.dims)), "block_size": 0 if one else block}

@@ -211,6 +211,7 @@ class AffineGrid(Op):
         axes = [_centres(n, aligned) for n in size[2:]]
         points = [axis.reshape(-1) for axis in np.meshgrid(*axes, indexing="ij")][::-1]
         node.inputs = node.inputs[:1]
+        facts.need_floats(node)
         node.attrs = {"grid": np.stack([*points, np.ones_like(points[0])]), "shape": (size[0], *size[2:], rank)}
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:

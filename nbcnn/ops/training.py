@@ -34,6 +34,7 @@ class _Optimizer(Op):
 
     def normalize(self, node: Node, facts: Facts) -> None:
         self.check(node, facts)
+        facts.need_floats(node, range(2, len(node.inputs)))
         settings = []
         for name, default in self.defaults:
             value = node.attrs.get(name, default)

@@ -185,6 +185,8 @@ class Sweep:
         # A value that is known already, by having been computed before: this node writes beside it.
         node.outputs = [graph.fresh(name) if name in graph.initializers else name for name in node.outputs]
         self.facts.train = self.mode.train and not self.mode.frozen(node)
+        if op.alike != ():
+            self.facts.need_one_type(node, op.alike)
         op.normalize(node, self.facts)
         inputs = [graph.values[n] if n else None for n in node.inputs]
         arrays = [self.foldable.get(n) for n in node.inputs]

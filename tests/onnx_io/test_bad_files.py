@@ -87,7 +87,7 @@ def test_an_output_without_a_shape_is_named(linear: Maker) -> None:
     model = linear()
     model.graph.output[0].type.tensor_type.ClearField("shape")
     name = model.graph.output[0].name
-    with pytest.raises(ModelError, match=rf"Field 'shape' .* \({name}: onnx.shape_inference.infer_shapes"):
+    with pytest.raises(ModelError, match=rf"Field 'shape' .* \({name!r}: onnx.shape_inference.infer_shapes"):
         read_model(model)
 
 
