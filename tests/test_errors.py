@@ -89,3 +89,18 @@ def test_a_shape_that_is_none() -> None:
     case = Case("ConstantOfShape", [np.ones((2, 3), np.int64)], weights=(0,))
     with pytest.raises(ModelError, match="cannot make a tensor of shape that is not a list of numbers"):
         case.run()
+
+
+def test_pools_beyond_measure() -> None:
+    case = Case(
+        "AveragePool", [np.ones((1, 1, 5, 5), np.float32)], {"kernel_shape": [5, 5], "pads": [2, 2, 2, 2**31 - 1]}
+    )
+    with pytest.raises(ModelError, match="windows along an axis, and not"):
+        case.run()
+
+
+def test_a_zero_point_that_is_no_integer() -> None:
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.int8)
+    inputs = [np.ones((2, 4), np.int8), one, zero, np.ones((4, 3), np.int8), one, zero, one, one]
+    with pytest.raises(ModelError, match="zero point of the result must be"):
+        Case("QLinearMatMul", inputs, opset=21, weights=(1, 2, 4, 5, 6, 7)).run()

@@ -15,7 +15,7 @@ from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.geometry import Window, window
 from nbcnn.graph import Node, Value
 from nbcnn.ops.base import Facts, Op, Shaped, register
-from nbcnn.ops.quantize import quantized
+from nbcnn.ops.quantize import integer_range, quantized
 
 __all__ = ["PRODUCTS", "Places", "conv_window"]
 
@@ -52,7 +52,8 @@ class _Product(Op):
         places = PRODUCTS[node.op]
         if places.y_zero is not None:
             zero = facts.constant(node, places.y_zero, "the zero point of the result")
-            assert zero is not None
+            if zero is None or zero.size == 0 or integer_range(zero.dtype) is None:
+                raise ModelError(f"{node.label}: the zero point of the result must be one or more integers of 8 bits")
             node.attrs |= {"to": zero.dtype, "zero": int(zero.reshape(-1)[0])}
         else:
             node.attrs |= {"to": np.dtype(np.int32), "zero": None}

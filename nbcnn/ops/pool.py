@@ -26,6 +26,8 @@ CHANNEL_BLOCK = 256
 """Channels of a task where there are few lines."""
 LINES = 16
 """How many lines are enough to share out whole."""
+MOST_WINDOWS = 1 << 22
+"""Along an axis: each has a row in a table."""
 BYTE = 256
 """The number of a tap of so many fits into a byte."""
 
@@ -129,7 +131,12 @@ class Pool(Op):
             "include_pad": bool(attrs.get("count_include_pad", 0)),
             "storage_order": int(attrs.get("storage_order", 0)),
         }
-        node.attrs = settings | {"window": self._window(node, x)}
+        win = self._window(node, x)
+        if max(win.out) > MOST_WINDOWS:
+            raise ModelError(
+                f"{node.label}: pooling supports {MOST_WINDOWS:,} windows along an axis, and not {win.out}"
+            )
+        node.attrs = settings | {"window": win}
 
     def _window(self, node: Node, x: Value) -> Window:
         attrs, size = node.attrs, x.dims[2:]
