@@ -2,7 +2,8 @@
 
 - gpu: on a GPU.
 - ptx: nowhere. Every kernel is compiled, with the types that the plans give it; results mean nothing, so that failed
-  assertions are no failures. What was compiled is written to the file that NBCNN_PTX names, for test_ptx.py.
+  assertions, and losses that are not finite, are no failures. What was compiled is written to the file that NBCNN_PTX
+  names, for test_ptx.py.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from nbcnn.errors import TrainingError
 from nbcnn.report.agreement import Disagreement
 
 TARGET = os.environ.setdefault("NBCNN_CUDA", "simulator")
@@ -23,7 +25,7 @@ TARGET = os.environ.setdefault("NBCNN_CUDA", "simulator")
 def pytest_pyfunc_call() -> Iterator[None]:
     try:
         return (yield)
-    except (AssertionError, pytest.fail.Exception, Disagreement):
+    except (AssertionError, pytest.fail.Exception, Disagreement, TrainingError):
         if TARGET != "ptx":
             raise
         return True
