@@ -18,6 +18,7 @@ import numpy as np
 from nbcnn.graph import Graph, Node
 from nbcnn.ops import lookup
 from nbcnn.ops.packing import Packing
+from nbcnn.passes.pack import WEIGHT_GRADS
 
 __all__ = ["keep_in_halves"]
 
@@ -31,7 +32,6 @@ PRODUCTS = {
     "GemmWeightGrad": (0, 1),
 }
 """Which inputs are activations that are multiplied."""
-WEIGHT_GRADS = ("ConvWeightGrad", "GemmWeightGrad")
 
 
 def keep_in_halves(graph: Graph, kept: np.dtype | None, edges: bool = False) -> None:

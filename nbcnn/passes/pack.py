@@ -20,7 +20,7 @@ from nbcnn.ops.packing import Packing
 from nbcnn.ops.winograd import Factors
 from nbcnn.parameter import Parameter
 
-__all__ = ["pack_weights"]
+__all__ = ["WEIGHT_GRADS", "WEIGHT_INPUT", "pack_weights"]
 
 WEIGHT_INPUT = {
     "BatchConv": 1,

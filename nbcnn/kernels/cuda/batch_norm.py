@@ -11,7 +11,7 @@ from math import prod, sqrt
 import numpy as np
 
 from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, launch, spread, types
-from nbcnn.kernels.cuda.batch_norm_quads import SHARE, apply_quads, clamp, input_grad_quads, part_sums_quads
+from nbcnn.kernels.cuda.batch_norm_quads import SHARE, apply_quads, input_grad_quads, part_sums_quads
 from nbcnn.kernels.cuda.block import sum_lanes
 from nbcnn.kernels.cuda.columns import (
     blocks_of,
@@ -26,6 +26,7 @@ from nbcnn.kernels.cuda.columns import (
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.memory import WIDTH
 from nbcnn.kernels.cuda.moments import column_moments
+from nbcnn.kernels.cuda.pixels import clamp
 from nbcnn.kernels.cuda.row_parts import parts_of
 
 __all__ = [

@@ -10,25 +10,19 @@ from math import sqrt
 
 import numpy as np
 
-from nbcnn.kernels.cuda._cuda import BLOCK, cuda, device, kernel, types
+from nbcnn.kernels.cuda._cuda import BLOCK, cuda, kernel, types
 from nbcnn.kernels.cuda.block import sum_lanes
 from nbcnn.kernels.cuda.columns import part_of, stripe_of
 from nbcnn.kernels.cuda.memory import WIDTH, load_row, store_row
+from nbcnn.kernels.cuda.pixels import clamp
 
-__all__ = ["SHARE", "apply_quads", "clamp", "input_grad_quads", "part_sums_quads"]
+__all__ = ["SHARE", "apply_quads", "input_grad_quads", "part_sums_quads"]
 
 SHARE = 8
 """Rows that a thread takes where nothing is summed."""
 ROWS, SUMMED = 2, 4
 """Rows that it takes at a time, and where it sums."""
 FEW, MANY = (ROWS, WIDTH), (SUMMED, WIDTH)
-
-
-@device
-def clamp(value, low, high):
-    """NaN stays NaN."""
-    value = low if value < low else value
-    return high if value > high else value
 
 
 @kernel
