@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,9 @@ from nbcnn.kernels.cpu import ahead
 from nbcnn.kernels.cpu.ahead import Job, compile_all, effort, missing
 
 
-def fill_jobs(*types: type) -> list[Job]:
+def fill_jobs(*types: type, value: type | None = None) -> list[Job]:
     """Jobs for types that nothing else compiles this kernel for; each test takes its own."""
-    return missing([("fill", (np.zeros(3, t), t(1))) for t in types])
+    return missing([("fill", (np.zeros(3, t), (value or t)(1))) for t in types])
 
 
 @pytest.fixture
@@ -107,13 +108,22 @@ def test_a_folder_that_cannot_be_written(
     load("cpu", "fill")._cache.enable()  # type: ignore[attr-defined]
 
 
-def test_an_interrupt_ends_the_workers(folder: Path, started: list[subprocess.Popen[bytes]]) -> None:
-    def interrupt(done: int, total: int, kernel: str) -> None:
-        if done:
+@pytest.mark.parametrize("here", [True, False], ids=["own-job", "job-of-a-worker"])
+def test_what_a_report_raises_ends_the_workers(
+    folder: Path, started: list[subprocess.Popen[bytes]], here: bool
+) -> None:
+    """Wherever the kernel was compiled that is reported: who called hears of it."""
+    jobs = fill_jobs(np.uint8, np.float32, value=np.uint8 if here else np.uint16)
+    assert len(jobs) == 2
+
+    def report(done: int, total: int, kernel: str) -> None:
+        if done and (threading.current_thread() is threading.main_thread()) == here:
             raise KeyboardInterrupt
+        while done and not all(job.dispatcher._cache.has(job.types) for job in jobs):
+            time.sleep(0.01)  # so that each side has a job to report
 
     with pytest.raises(KeyboardInterrupt):
-        compile_all(fill_jobs(np.bool_, np.uint8), 2, interrupt)
+        compile_all(jobs, 2, report)
     assert len(started) == 1
 
 

@@ -104,6 +104,7 @@ def compile_all(jobs: Sequence[Job], processes: int, report: Report = lambda don
             else:
                 job.compile()
                 finished(job)
+            crew.check()
 
 
 def _worker_count(jobs: Sequence[Job], processes: int) -> int:
@@ -124,6 +125,7 @@ class _Crew:
 
     def __init__(self, count: int, waiting: deque[Job], finished: Callable[[Job], None]) -> None:
         self._waiting, self._finished = waiting, finished
+        self._error: BaseException | None = None
         self._workers = _start_workers(count)
         self._threads = [threading.Thread(target=self._serve, args=(w,), daemon=True) for w in self._workers]
 
@@ -139,6 +141,11 @@ class _Crew:
         """Until the workers have nothing more to do."""
         for thread in self._threads:
             thread.join()
+
+    def check(self) -> None:
+        """Raise what the report of a worker's job raised: in its thread, nobody would hear of it."""
+        if self._error is not None:
+            raise self._error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for worker in self._workers:
@@ -166,7 +173,11 @@ class _Crew:
             if not answered:
                 self._waiting.append(job)  # for others to try
                 return
-            self._finished(job)
+            try:
+                self._finished(job)
+            except BaseException as error:
+                self._error = error
+                return
 
 
 def _start_workers(count: int) -> list[subprocess.Popen[bytes]]:
