@@ -277,12 +277,18 @@ class Model:
     # --- changing it: each gives another model with the present weights, and leaves this one as it is
 
     def replace_head(
-        self, classes: int, *, output: str | None = None, init: str | Initializer = "glorot_uniform", seed: int = 0
+        self,
+        classes: int,
+        *,
+        output: str | None = None,
+        init: str | Initializer = "glorot_uniform",
+        seed: int = 0,
+        labels: Sequence[str] | None = None,
     ) -> Model:
-        """With a new last layer, for so many classes; see surgery.new_head."""
+        """With a new last layer, for so many classes, called `labels`; see surgery.new_head."""
         from nbcnn.surgery import new_head
 
-        return self._with(new_head(self, classes, output=output, init=init, seed=seed))
+        return self._with(new_head(self, classes, output=output, init=init, seed=seed, labels=labels))
 
     def cut(self, name: str) -> Model:
         """The front, up to the node or value of this name: a feature extractor; see surgery.cut."""

@@ -11,8 +11,9 @@ import click
 from nbcnn.cli.console import table
 from nbcnn.cli.engine import engine, engine_options
 from nbcnn.cli.files import check_writable, save_arrays
-from nbcnn.cli.pictures import fitting, naming, picture_options, preprocessing, read_labels, remembered_labels
+from nbcnn.cli.pictures import fitting, naming, picture_options, preprocessing, read_labels
 from nbcnn.errors import InputError
+from nbcnn.labels import remembered_labels
 
 if TYPE_CHECKING:
     import numpy as np

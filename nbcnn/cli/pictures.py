@@ -4,7 +4,6 @@ input.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,10 +20,7 @@ if TYPE_CHECKING:
     from nbcnn.data import Preprocessing
     from nbcnn.graph import Graph
 
-__all__ = ["LABELS", "fitting", "naming", "picture_options", "preprocessing", "read_labels", "remembered_labels"]
-
-LABELS = "nbcnn.labels"
-"""The metadata key of the class names, a JSON list."""
+__all__ = ["fitting", "naming", "picture_options", "preprocessing", "read_labels"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -100,19 +96,6 @@ def _suggested(graph: Graph, layout: str | None) -> dict[str, Any]:
     if all(isinstance(n, int) for n in size):
         found["size"] = tuple(size)
     return found
-
-
-def remembered_labels(graph: Graph) -> list[str] | None:
-    """The class names that training wrote into the model; raises ModelError when they cannot be read."""
-    if LABELS not in graph.metadata:
-        return None
-    try:
-        labels = json.loads(graph.metadata[LABELS])
-    except ValueError:
-        labels = None
-    if not isinstance(labels, list):
-        raise ModelError(f"the metadata {LABELS} is not a JSON list: correct or remove it")
-    return [str(label) for label in labels]
 
 
 def fitting(labels: list[str], classes: int) -> list[str] | None:

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from nbcnn.cli.engine import engine, engine_options
 from nbcnn.cli.files import check_writable
 from nbcnn.cli.numbers import Fraction, Number
-from nbcnn.cli.pictures import LABELS, naming, picture_options
+from nbcnn.cli.pictures import naming, picture_options
 
 __all__ = ["command"]
 
@@ -115,7 +115,6 @@ def fine_tune(path: Path, data: str, **options: Any) -> Any:
     model = load(path, **chosen)
     if options["classes"] is not None:
         graph = new_head(model.graph, options["classes"], output=options["output"], seed=options["seed"])
-        graph.metadata.pop(LABELS, None)
         model = Model(graph, source=model.source, **chosen)
     flags = {name: options[name] for name in ("size", "mean", "std", "layout", "bgr", "scale")}
     with naming(path):

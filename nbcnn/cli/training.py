@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nbcnn.cli.console import amount, mebibytes, note
-from nbcnn.cli.pictures import LABELS
 from nbcnn.cli.progress import watch
 from nbcnn.cli.samples import Samples
 from nbcnn.errors import DataError, FileError, ModelError, TrainingError
+from nbcnn.labels import remember_labels
 
 if TYPE_CHECKING:
     from nbcnn.data import Dataset
@@ -127,7 +126,7 @@ def _remember(model: Model, samples: Samples) -> None:
     if samples.steps is not None:
         model.metadata.update(samples.steps.to_metadata())
     if samples.classes is not None:
-        model.metadata[LABELS] = json.dumps(samples.classes)
+        remember_labels(model.graph, samples.classes)
 
 
 def _announce(trainer: Trainer, samples: Samples, settings: Settings) -> None:

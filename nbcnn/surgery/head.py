@@ -6,7 +6,7 @@ Reshape or Transpose are stored directly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from nbcnn.arguments import check_count
 from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.init import Initializer, initializer
+from nbcnn.labels import remember_labels
 from nbcnn.model import Model
 from nbcnn.surgery.weights import arriving, constant, drop_unread, root, source, store, unread
 
@@ -50,16 +51,21 @@ def new_head(
     output: str | None = None,
     init: str | Initializer = "glorot_uniform",
     seed: int = 0,
+    labels: Sequence[str] | None = None,
 ) -> Graph:
     """A copy of a source graph, or of a model's with its present weights, whose last layer is new and gives `classes`
     numbers.
 
     output: the output that it makes, where there are several. init: how the weight begins, a name or a function of
-    nbcnn.init; the bias begins at zero. Raises InputError, or ModelError that says why this network's head cannot be
+    nbcnn.init; the bias begins at zero. labels: the names of the new classes, one each, for the metadata, which forgets
+    the names of the old ones in any case. Raises InputError, or ModelError that says why this network's head cannot be
     replaced.
     """
     check_count("classes", classes)
     graph = source(model, "a new head goes on")
+    remember_labels(graph, labels)
+    if labels is not None and len(labels) != classes:
+        raise InputError(f"labels are {len(labels)} names, and the new head has {classes} classes")
     nodes, names = unread(graph)
     spared = names.union(*(node.outputs for node in nodes))
     head = find_head(graph, output)

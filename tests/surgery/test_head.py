@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Graph
+from nbcnn.labels import remember_labels, remembered_labels
 from nbcnn.model import Model
 from nbcnn.onnx_io import read_model, to_proto
 from nbcnn.surgery import find_head, new_head
@@ -212,3 +213,24 @@ def test_a_models_method_gives_another_model() -> None:
     assert np.array_equal(
         changed.parameters["fc3.weight"].value, network.replace_head(NEW, seed=2).parameters["fc3.weight"].value
     )
+
+
+def test_class_names_are_those_of_the_new_head() -> None:
+    """In the metadata, which the file gets; preprocessing, which still holds, stays there."""
+    graph = graph_of("lenet", size=8)
+    graph.metadata["nbcnn.scale"] = "1"
+    remember_labels(graph, list("0123456789"))
+    network = Model(graph)
+    assert network.replace_head(10).metadata == {"nbcnn.scale": "1"}
+    named = read_model(to_proto(network.replace_head(2, labels=["cat", "猫"]).graph))
+    assert remembered_labels(named) == ["cat", "猫"] and named.metadata["nbcnn.scale"] == "1"
+    assert remembered_labels(network.graph) == list("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [(["a"], "labels are 1 names, and the new head has 2 classes"), ("ab", "not 'ab'"), ([1, 2], r"not \[1, 2\]")],
+)
+def test_labels_that_do_not_fit(labels: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        new_head(GEMM, 2, labels=labels)
