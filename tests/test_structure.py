@@ -24,7 +24,7 @@ OPEN_TO = {
 # The only parts that may import a part.
 CLOSED = {
     "onnx_io": {"api", "backend", "cli", "onnx_io"},
-    "cli": {"cli"},
+    "cli": {"__main__", "cli"},
 }
 # ONNX's interface of a backend lies beside the files, and joins them to the engine as api.py does.
 JOINING = {"onnx_io/backend.py": "backend"}

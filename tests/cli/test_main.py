@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -35,14 +34,11 @@ def test_help_of_a_command(cli: Cli, name: str) -> None:
     assert "--debug" in result.stdout and "--threads" in result.stdout
 
 
-def test_help_is_quick() -> None:
-    """The best of five, because the machine may be busy."""
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([*MAIN, "--help"], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.3, times
+def test_as_a_module() -> None:
+    command = [sys.executable, "-m", "nbcnn"]
+    process = subprocess.run([*command, "check"], check=False, capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith("Usage: nbcnn check")
 
 
 def test_version(cli: Cli) -> None:
