@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbcnn.binder import Binder, Buffer
-from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.errors import ModelError
 from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
 from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
+from nbcnn.ops.scatter_grad import grads_of_extreme, grads_of_product
 from nbcnn.ops.strided import copy, fill, strides
 
 if TYPE_CHECKING:
@@ -248,12 +249,11 @@ class _Scatter(Op):
     def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
         (dy,) = dys
         assert dy is not None
+        if node.attrs["reduction"] == "mul":
+            return grads_of_product(node, back, dy, need)
+        if node.attrs["reduction"] in ("max", "min"):
+            return grads_of_extreme(node, back, dy, need)
         x, indices, updates = node.inputs
-        if node.attrs["reduction"] not in ("none", "add"):
-            raise UnsupportedError(
-                f"{node.label}: cannot be trained through with reduction {node.attrs['reduction']!r}, only with "
-                "'none' and 'add'"
-            )
         found: list[str | None] = [None] * 3
         if need[0]:
             kept = node.attrs["reduction"] == "add"

@@ -74,6 +74,28 @@ def test_gradients_of_scatter_elements(dtype: Any) -> None:
     np.testing.assert_array_equal(du, np.take_along_axis(dy, indices, 0))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", ["mul", "max", "min"])
+def test_gradients_of_reductions(reduction: str, dtype: Any) -> None:
+    """Factors and ties, element by element; zeros and equals are many."""
+    x, updates = RNG.integers(-2, 3, (3, 4)).astype(dtype), RNG.integers(-2, 3, (5, 4)).astype(dtype)
+    indices, dy = RNG.integers(-3, 3, (5, 1)), RNG.standard_normal((3, 4)).astype(dtype)
+    case = Case("ScatterND", [x, indices, updates], {"reduction": reduction}, opset=18, dtype=dtype, device="cuda")
+    _, (dx, du) = case.run_training([dy], wanted=(0, 2))
+    want_x, want_u = np.zeros_like(x), np.zeros_like(updates)
+    for row, column in np.ndindex(3, 4):
+        rows = np.flatnonzero(indices[:, 0] % 3 == row)
+        met = np.array([x[row, column], *updates[rows, column]])
+        if reduction == "mul":
+            shares = [np.delete(met, k).prod() for k in range(met.size)]
+        else:
+            shares = (met == UFUNCS[reduction].reduce(met)) / (met == UFUNCS[reduction].reduce(met)).sum()
+        want_x[row, column] = shares[0] * dy[row, column]
+        want_u[rows, column] = np.array(shares[1:]) * dy[row, column]
+    np.testing.assert_allclose(dx, want_x, rtol=4 * rounding(dtype))
+    np.testing.assert_allclose(du, want_u, rtol=4 * rounding(dtype))
+
+
 def test_indices_out_of_range_read_nan_and_write_nothing() -> None:
     x, indices = np.ones((3, 2), np.float32), np.array([[0], [7], [-4]])
     read = Case("GatherND", [x, indices], device="cuda")

@@ -10,7 +10,7 @@ from channels_last import ChannelsLast
 from gradcheck import directional
 from harness import Case
 
-from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.errors import ModelError
 
 RNG = np.random.default_rng(17)
 KINDS = [(Case, np.float32), (Case, np.float64), (ChannelsLast, np.float32)]
@@ -210,5 +210,3 @@ def test_what_does_not_fit() -> None:
         Case("GatherND", [x, np.zeros((1, 3), np.int64)]).run()
     with pytest.raises(ModelError, match=r"updates of shape \(2,\) where \(1, 3\) are needed"):
         Case("ScatterND", [x, one, np.zeros(2, np.float32)]).run()
-    with pytest.raises(UnsupportedError, match="cannot be trained through with reduction 'max'"):
-        Case("ScatterND", [x, one, x[:1]], {"reduction": "max"}, opset=18).run_training([x])
