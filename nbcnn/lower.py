@@ -26,6 +26,7 @@ from nbcnn.passes.quantized import fuse_quantized
 from nbcnn.passes.reorder import pool_before_activation
 from nbcnn.passes.shuffle import fuse_shuffles
 from nbcnn.passes.specialize import Mode, specialize
+from nbcnn.passes.tables import tabulate
 
 __all__ = ["lower_for_inference", "lower_for_training"]
 
@@ -52,6 +53,7 @@ def lower_for_inference(
     expand_einsum(graph)
     eliminate(graph)
     fuse_quantized(graph)
+    tabulate(graph)
     decompose(graph)
     eliminate(graph)
     absorb_affine(graph)
