@@ -109,7 +109,7 @@ class Model:
         return self.graph.metadata
 
     def __repr__(self) -> str:
-        inputs = ", ".join(f"{p.name} {p.dtype}{list(p.shape or ())}" for p in self.inputs)
+        inputs = ", ".join(f"{p.name} {p.dtype}{'' if p.shape is None else list(p.shape)}" for p in self.inputs)
         return f"<nbcnn.Model {self.source or self.graph.name!r}: {len(self.graph.nodes)} nodes, inputs {inputs}>"
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from nbcnn.graph import Function, Graph, Node, Parameterized, Value
 from nbcnn.onnx_io.attributes import read_attribute
 from nbcnn.onnx_io.external import ExternalFiles, locate, tensors_of, tensors_of_node
 from nbcnn.onnx_io.memory import trim_heap
-from nbcnn.onnx_io.sources import Source, open_model, refusal, refusal_of_file
+from nbcnn.onnx_io.sources import Source, open_model, refusal
 from nbcnn.onnx_io.tensors import cut, from_sparse, is_external, read_inline
 from nbcnn.onnx_io.text import check_names, text
 from nbcnn.onnx_io.values import read_value
@@ -31,7 +31,8 @@ def read_model(source: Source) -> Graph:
     """Read an ONNX model from a path, from the bytes of a file, or from a ModelProto (which is left as it is).
 
     Raises FileError when the file, or a file of weights beside it, is missing or cannot be read, and ModelError when
-    it is not ONNX, cut short, or refused by onnx's checker.
+    it is not ONNX, cut short, or refused by onnx's checker (which minds missing shapes of inputs and outputs; here they
+    are unknown, and stay so).
     """
     opened = open_model(source)
     model, path, weights = opened
@@ -41,9 +42,9 @@ def read_model(source: Source) -> Graph:
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
     find_external(model, path)
-    refused = refusal(source) if path is None else refusal_of_file(opened)
+    refused = refusal(opened)
     if refused:
-        raise ModelError(f"{label}: onnx's checker refuses it: {refused}{_without_shape(model)}")
+        raise ModelError(f"{label}: onnx's checker refuses it: {refused}")
     files = ExternalFiles(path)
     try:
         arrays = [
@@ -154,13 +155,6 @@ def next_array(shell: TensorProto, arrays: Iterator[np.ndarray]) -> np.ndarray:
     if array.shape != tuple(shell.dims):
         raise AssertionError(f"the walk over tensors lost its order at {shell.name!r}")
     return array
-
-
-def _without_shape(model: ModelProto) -> str:
-    """Which inputs and outputs lack the shape that the checker asks for without their names."""
-    ports = (*model.graph.input, *model.graph.output)
-    names = [repr(p.name) for p in ports if p.type.HasField("tensor_type") and not p.type.tensor_type.HasField("shape")]
-    return f" ({', '.join(names)}: onnx.shape_inference.infer_shapes may add the shape)" if names else ""
 
 
 def read_domain(domain: str) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import ModelProto, checker
+from onnx import ModelProto, ValueInfoProto, checker
 
 from nbcnn.errors import FileError, InputError, ModelError
 from nbcnn.filemap import MAPPED, FileMap
@@ -17,7 +17,7 @@ from nbcnn.onnx_io.external import tensors_of
 from nbcnn.onnx_io.tensors import is_external, mappable
 from nbcnn.onnx_io.wire import cut_weights, varint
 
-__all__ = ["Opened", "Source", "check", "open_model", "reason", "refusal", "refusal_of_file"]
+__all__ = ["Opened", "Source", "check", "open_model", "reason", "refusal"]
 
 Source = str | os.PathLike[str] | bytes | ModelProto
 """A model: the path of its file, the file's content, or onnx's own object."""
@@ -125,32 +125,59 @@ def expected_size(content: bytes) -> int:
 
 
 def check(path: Path, label: str) -> None:
-    """Run onnx's checker on a file; raises ModelError with its reason."""
-    opened = open_mapped(path)
-    refused = refusal(path) if opened is None else refusal_of_file(opened)
+    """Run onnx's checker on a file, see `refusal`; raises ModelError with its reason."""
+    refused = refusal(open_model(path))
     if refused:
         raise ModelError(f"{label}: onnx's checker refuses it: {refused}")
 
 
-def refusal_of_file(opened: Opened) -> str:
-    """Why onnx's checker refuses a model, whose large weights it need not see: their sizes are known to be right."""
+def refusal(opened: Opened) -> str:
+    """Why onnx's checker refuses a model, "" when it does not.
+
+    The checker wants to know the shape of every input and output. Some exporters leave shapes out, which says that they
+    are unknown; onnxruntime takes such files, and so does this.
+    """
     model, path, weights = opened
+    bare = ports_without_shape(model)
     if any(is_external(tensor) for tensor in tensors_of(model.graph)):
-        return refusal(path or model)  # by its path, so that it looks into the folder too
+        return complaint(whole(model) if bare else path or model)  # by its path, so that it looks into the folder too
     shells = [tensor for number, tensor in enumerate(model.graph.initializer) if number in weights]
     shapes = [tuple(tensor.dims) for tensor in shells]
-    for tensor in shells:
+    for tensor in shells:  # the checker need not see large weights: their sizes are known to be right
         tensor.dims[:] = [0]
-    refused = refusal(model)
+    for port in bare:
+        port.type.tensor_type.shape.SetInParent()
+    refused = complaint(model)
+    for port in bare:
+        port.type.tensor_type.ClearField("shape")
     for tensor, shape in zip(shells, shapes, strict=True):
         tensor.dims[:] = shape
     return refused
 
 
-def refusal(source: Source) -> str:
-    """Why onnx's checker refuses a model, "" when it does not. With a path it looks at external data too."""
+def ports_without_shape(model: ModelProto) -> list[ValueInfoProto]:
+    """Inputs and outputs of which the file says the element type alone."""
+    ports = (*model.graph.input, *model.graph.output)
+    return [p for p in ports if p.type.HasField("tensor_type") and not p.type.tensor_type.HasField("shape")]
+
+
+def whole(model: ModelProto) -> ModelProto:
+    """A copy that the checker can do without the files beside it, and that lacks no shapes of inputs and outputs."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for tensor in filter(is_external, tensors_of(copy.graph)):
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+        tensor.dims[:] = [0]
+    for port in ports_without_shape(copy):
+        port.type.tensor_type.shape.SetInParent()
+    return copy
+
+
+def complaint(source: Path | ModelProto) -> str:
+    """What the checker says; with a path it looks at external data too."""
     try:
-        checker.check_model(source if isinstance(source, ModelProto | bytes) else os.fspath(source))
+        checker.check_model(source if isinstance(source, ModelProto) else os.fspath(source))
     except Exception as error:  # the checker is C++ and has several kinds of its own
         return reason(error)
     return ""

@@ -44,8 +44,9 @@ def write_model(
     beside it, False all into the file, None keeps to what the model had when it was read (and puts them beside it when
     they would not fit into one file).
 
-    An old file at `path` stays whole until the new one is whole and has passed onnx's checker. Raises FileError when
-    the file cannot be written, ModelError when the graph is not valid.
+    An old file at `path` stays whole until the new one is whole and has passed onnx's checker. Where the file that was
+    read left the shape of an input or output open, it stays open, and is the one thing that the checker may mind.
+    Raises FileError when the file cannot be written, ModelError when the graph is not valid.
     """
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"a model is saved to a path, not to a {type(path).__name__}")
@@ -55,6 +56,7 @@ def write_model(
         raise FileError(f"{target}: cannot be written: it is not a file")
     if not target.parent.is_dir():
         raise FileError(f"{target}: cannot be written: there is no folder {target.parent}")
+    check_shapes(graph)
     if opset is not None:
         graph = convert(graph, opset)
     weights = Weights(chooser(graph, data, external))
@@ -71,6 +73,13 @@ def write_model(
         trim_heap()
     except OSError as error:
         raise FileError(f"{target}: cannot be written: {error.strerror or error}; nothing was changed") from error
+
+
+def check_shapes(graph: Graph) -> None:
+    """Raise ModelError for an input or output of a shape that nobody gave, unless a file had it so."""
+    for value in (*graph.inputs, *graph.outputs):
+        if value.shape is None and value.origin is None:
+            raise ModelError(f"graph {graph.name!r} cannot be written as ONNX: the shape of {value.name!r} is missing")
 
 
 class Weights:
