@@ -35,6 +35,7 @@ NOTES = {
     "LpPool": "1 to 3 spatial dimensions",
     "MatMul": "as numpy.matmul, up to 6 dimensions",
     "MaxPool": "1 to 3 spatial dimensions; the second output, indices, too; also of int8 and uint8",
+    "MaxRoiPool": "gradients by the picture alone",
     "Pad": "pads and value must be constants; modes constant, reflect, edge, wrap",
     "Resize": "modes nearest, linear, cubic, antialias; all coordinates, policies and axes",
     "Reshape": "the shape must be known",

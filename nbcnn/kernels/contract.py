@@ -10,6 +10,7 @@ __all__ = ["CPU_ONLY", "KERNELS"]
 
 KERNELS: dict[str, str] = {
     "accumulate": "cumulative",
+    "accumulate_weighted": "cumulative",
     "adam_update": "update",
     "arg_extreme": "ranking",
     "arithmetic": "arithmetic",
@@ -93,6 +94,7 @@ KERNELS: dict[str, str] = {
     "roi_align": "roi",
     "roi_align_grad": "roi",
     "roi_pool": "roi",
+    "roi_pool_grad": "roi",
     "round_floats": "cast",
     "running_average": "batch_norm",
     "sampling_grad": "sample",

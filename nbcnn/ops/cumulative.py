@@ -68,24 +68,44 @@ class Cumulative(Op):
         x, y = node.inputs[0], node.outputs[0]
         if b.value(x).dtype != b.dtype:
             super().bind(node, b)
-            return
-        dims, axis = b.shape(x), b.axis(x, node.attrs["axis"])
-        shape = prod(dims[:axis]), dims[axis], prod(dims[axis + 1 :])
-        if b.value(y).size:
-            b.call(
-                "accumulate",
-                CODES[node.op],
-                b.buffer(x),
-                b.buffer(y),
-                shape,
-                int(node.attrs["exclusive"]),
-                int(node.attrs["reverse"]),
-            )
+        elif b.value(y).size:
+            b.call("accumulate", CODES[node.op], b.buffer(x), b.buffer(y), *_settings(node, b))
+
+
+def _settings(node: Node, b: Binder) -> tuple[tuple[int, int, int], int, int]:
+    """The kernels' shape, exclusive and reverse."""
+    x = node.inputs[0]
+    dims, axis = b.shape(x), b.axis(x, node.attrs["axis"])
+    shape = prod(dims[:axis]), dims[axis], prod(dims[axis + 1 :])
+    return shape, int(node.attrs["exclusive"]), int(node.attrs["reverse"])
 
 
 @register("CumProd")
 class CumProd(Cumulative):
-    """ONNX opset 26; not trained through."""
+    """ONNX opset 26."""
 
     since = 26
-    grad = Op.grad
+
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        """Each element is in the products after it, where the elements before it are a common factor. What is left is
+        summed from the other end, multiplied on the way: so nothing is divided by, and zeros are right.
+        """
+        (dy,), (x,), attrs = dys, node.inputs, node.attrs
+        assert dy is not None
+        rest = back.add("CumProdRest", [x, dy], like=x, attrs=attrs | {"reverse": not attrs["reverse"]})
+        before = node.outputs[0]
+        if not attrs["exclusive"]:
+            before = back.add("CumProd", [x], like=x, attrs=attrs | {"exclusive": True})
+        return [back.add("Mul", [before, rest], like=x)]
+
+
+@register("CumProdRest")
+class CumProdRest(Op):
+    """inputs: X, dY -> the sum of dY up to each element, each times the elements of X in between. Attributes: as
+    CumProd.
+    """
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, dy = node.inputs
+        if b.value(x).size:
+            b.call("accumulate_weighted", b.buffer(x), b.buffer(dy), b.buffer(node.outputs[0]), *_settings(node, b))

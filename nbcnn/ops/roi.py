@@ -112,12 +112,11 @@ class RoiAlignGrad(Op):
 
 @register("MaxRoiPool")
 class MaxRoiPool(Op):
-    """inputs: X (N, C, H, W), rois (R, 5), the image first -> Y (R, C, h, w)."""
+    """inputs: X (N, C, H, W), rois (R, 5), the image first -> Y (R, C, h, w). Only X gets a gradient."""
 
     layout = "last"
     activations = (0,)
     since = 1
-    differentiable = False
 
     def normalize(self, node: Node, facts: Facts) -> None:
         x, rois = facts.value(node, 0), facts.value(node, 1)
@@ -134,8 +133,32 @@ class MaxRoiPool(Op):
         assert x and rois and x.dtype
         return [(x.dtype, (rois.dims[0], x.dims[1], *node.attrs["shape"]))]
 
+    def grad(self, node: Node, back: Backward, dys: list[str | None], need: list[bool]) -> list[str | None]:
+        """To the first of a bin's pixels that are its maximum."""
+        (dy,), (x, rois) = dys, node.inputs
+        assert dy is not None
+        inputs = [x, rois, node.outputs[0], dy]
+        return [back.add("MaxRoiPoolGrad", inputs, like=x, attrs=node.attrs) if need[0] else None, None]
+
     def bind(self, node: Node, b: Binder) -> None:
         x, rois = (b.value(name) for name in node.inputs)
         _check_images(node, b, b.buffer(rois.name), 5, x.dims[0])
         arrays = (b.buffer(name) for name in (x.name, rois.name, node.outputs[0]))
-        b.call("roi_pool", *arrays, b.dtype.type(node.attrs["scale"]), _size(x), (rois.dims[0], *node.attrs["shape"]))
+        b.call("roi_pool", *arrays, *_pool_settings(node, b))
+
+
+def _pool_settings(node: Node, b: Binder) -> tuple[Any, ...]:
+    """The kernels' scale, size and out."""
+    x, rois = b.value(node.inputs[0]), b.value(node.inputs[1])
+    return b.dtype.type(node.attrs["scale"]), _size(x), (rois.dims[0], *node.attrs["shape"])
+
+
+@register("MaxRoiPoolGrad")
+class MaxRoiPoolGrad(Op):
+    """inputs: X, rois, Y, dY -> dX."""
+
+    def bind(self, node: Node, b: Binder) -> None:
+        dx = b.value(node.outputs[0])
+        fill(b, dx, 0)
+        arrays = (b.buffer(name) for name in (*node.inputs, dx.name))
+        b.call("roi_pool_grad", *arrays, *_pool_settings(node, b))

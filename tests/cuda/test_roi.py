@@ -71,6 +71,33 @@ def test_max_roi_pool() -> None:
     np.testing.assert_array_equal(y[2], np.broadcast_to(x[1, :, 4, 4][:, None, None], (3, 2, 2)))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_max_roi_pool_gradient(dtype: Any) -> None:
+    """To the pixel that each bin's result was taken from; the first, where there are several."""
+    x, corners, images = arrays(3, dtype)
+    x[0, 1], x[1, 0] = 2, np.nan
+    rois = np.column_stack([images, corners]).astype(dtype)
+    rois[2] = [1, 0, 0, 4, 3]
+    case = Case("MaxRoiPool", [x, rois], {"pooled_shape": [2, 3]}, dtype=dtype, device="cuda")
+    dy = RNG.standard_normal((4, 3, 2, 3)).astype(dtype)
+    _, (dx,) = case.run_training([dy])
+    want = np.zeros_like(x)
+    for region, (image, left, top, right, bottom) in enumerate(np.floor(np.abs(rois) + 0.5) * np.sign(rois)):
+        for ph, pw in np.ndindex(2, 3):
+            spans = []
+            for first, last, number, bins, size in ((top, bottom, ph, 2, 4), (left, right, pw, 3, 5)):
+                length = max(last - first + 1, 1) / bins
+                ends = np.floor(number * length) + first, np.ceil((number + 1) * length) + first
+                spans.append(slice(*(int(np.clip(end, 0, size)) for end in ends)))
+            for channel in range(3):
+                inside = x[int(image), channel][tuple(spans)]
+                if inside.size:
+                    at = np.unravel_index(inside.argmax(), inside.shape)
+                    want[int(image), channel][tuple(spans)][at] += dy[region, channel, ph, pw]
+    assert np.abs(want).sum() > 0
+    np.testing.assert_allclose(dx, want, rtol=1e-5, atol=1e-6)
+
+
 def test_what_is_no_region_is_nan() -> None:
     x, rois, images = arrays(3, np.float32)
     rois[1, 2], images[2] = np.nan, 7

@@ -1,4 +1,4 @@
-"""CumSum and CumProd against NumPy, in both layouts; gradients against finite differences."""
+"""CumSum and CumProd against NumPy, in both layouts; gradients against PyTorch and finite differences."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from channels_last import ChannelsLast
+from gradcheck import directional
+from guards import run_guarded
 from harness import Case
 
-from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.errors import ModelError
 
 RNG = np.random.default_rng(11)
 KINDS = [(Case, np.float32), (Case, np.float64), (ChannelsLast, np.float32)]
@@ -65,10 +67,75 @@ def test_gradient_of_sums(reverse: int, exclusive: int, kind: type[Case], dtype:
     np.testing.assert_allclose(dx, np.einsum("ij,nciw->ncjw", matrix, dy), rtol=1e-4, atol=1e-5)
 
 
+def with_zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Lines with none, one and several zeros."""
+    x = RNG.uniform(0.5, 1.5, shape).astype(dtype)
+    x[RNG.random(shape) < 0.15] = 0
+    return x
+
+
+def by_torch(x: np.ndarray, dy: np.ndarray, axis: int, exclusive: int, reverse: int) -> tuple[np.ndarray, np.ndarray]:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: CumProd is not compared with it")
+    leaf = torch.tensor(x, requires_grad=True)
+    y = leaf.flip(axis) if reverse else leaf
+    if exclusive:
+        y = torch.cat([torch.ones_like(y.narrow(axis, 0, 1)), y.narrow(axis, 0, y.shape[axis] - 1)], axis)
+    y = y.cumprod(axis)
+    y = y.flip(axis) if reverse else y
+    y.backward(torch.tensor(dy))
+    return y.detach().numpy(), leaf.grad.numpy()
+
+
+@pytest.mark.parametrize(("kind", "dtype"), KINDS)
+@pytest.mark.parametrize("exclusive", [0, 1])
+@pytest.mark.parametrize("reverse", [0, 1])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradient_of_products(
+    shape: tuple[int, ...], reverse: int, exclusive: int, kind: type[Case], dtype: Any
+) -> None:
+    x, dy = with_zeros(shape, dtype), RNG.standard_normal(shape).astype(dtype)
+    for axis in range(len(shape)):
+        inputs, attrs = [x, np.array(axis)], {"exclusive": exclusive, "reverse": reverse}
+        (y,), (dx,) = kind("CumProd", inputs, attrs, weights=(1,), dtype=dtype, opset=26).run_training([dy])
+        if not x.size:
+            assert dx.shape == shape
+            continue
+        near: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4} if dtype is np.float32 else {"rtol": 1e-11, "atol": 1e-11}
+        for got, want in zip((y, dx), by_torch(x, dy, axis, exclusive, reverse), strict=True):
+            np.testing.assert_allclose(got, want, **near)
+
+
+@pytest.mark.parametrize("exclusive", [0, 1])
+@pytest.mark.parametrize("reverse", [0, 1])
+def test_gradient_of_products_by_finite_differences(reverse: int, exclusive: int) -> None:
+    x, dy = with_zeros((4, 6, 3), np.float64), RNG.standard_normal((4, 6, 3))
+
+    def loss(x: np.ndarray) -> float:
+        return float((expected("CumProd", x, 1, bool(exclusive), bool(reverse)) * dy).sum())
+
+    attrs = {"exclusive": exclusive, "reverse": reverse}
+    case = Case("CumProd", [x, np.array(1)], attrs, weights=(1,), dtype=np.float64, opset=26)
+    directional(loss, [x], case.run_training([dy])[1], RNG)
+
+
+def test_gradient_of_products_with_zeros_by_hand() -> None:
+    x, dy = np.array([[2, 0, 3, 5], [2, 0, 0, 5]], np.float32), np.ones((2, 4), np.float32)
+    _, (dx,) = Case("CumProd", [x, np.array(1)], weights=(1,), opset=26).run_training([dy])
+    np.testing.assert_array_equal(dx, [[1, 2 + 6 + 30, 0, 0], [1, 2, 0, 0]])
+
+
+def test_nothing_outside_the_arrays_is_touched() -> None:
+    x, dy = RNG.uniform(0.5, 1.5, (2, 3, 5, 7)).astype(np.float32), RNG.standard_normal((2, 3, 5, 7)).astype(np.float32)
+    case = Case("CumProd", [x, np.array(2)], {"exclusive": 1}, weights=(1,), opset=26)
+    plan = case.training_plan([dy])
+    found = run_guarded(plan)
+    case.execute(plan)
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, plan.array(name))
+
+
 def test_what_cannot_be_done_is_an_error() -> None:
     x = np.ones((2, 3), np.float32)
-    with pytest.raises(UnsupportedError, match="CumProd 'node': CumProd cannot be trained through"):
-        Case("CumProd", [x, np.array(0)], weights=(1,), opset=26).run_training([x])
     with pytest.raises(ModelError, match=r"CumSum 'node': the axis is one number"):
         Case("CumSum", [x, np.array([0, 1])], weights=(1,)).run()
     with pytest.raises(ModelError, match=r"CumSum 'node'"):

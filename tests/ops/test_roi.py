@@ -90,6 +90,50 @@ def test_max_roi_pool(channels: int, scale: float) -> None:
     np.testing.assert_array_equal(y, want)
 
 
+@pytest.mark.parametrize("case", [Case, ChannelsLast])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("channels", "scale"), [(1, 1.0), (33, 0.37)])
+def test_max_roi_pool_gradient(channels: int, scale: float, dtype: Any, case: type[Case]) -> None:
+    """Against a search, bin after bin, for the pixel that onnxruntime's result was taken from."""
+    x, corners, images = arrays(channels, np.float32)
+    rois, attrs = (
+        np.column_stack([images, corners]).astype(np.float32),
+        {"pooled_shape": [3, 2], "spatial_scale": scale},
+    )
+    (y,) = onnxruntime_runs("MaxRoiPool", [x, rois], attrs, 17)
+    dy = RNG.standard_normal(y.shape)
+    want = np.zeros(x.shape)
+    for region, channel, ph, pw in np.ndindex(*y.shape):
+        picture = want[images[region], channel]
+        picture[x[images[region], channel] == y[region, channel, ph, pw]] += dy[region, channel, ph, pw]
+    given = [x.astype(dtype), rois.astype(dtype)]
+    _, (dx,) = case("MaxRoiPool", given, attrs, dtype=dtype).run_training([dy.astype(dtype)])
+    np.testing.assert_allclose(dx, want, rtol=1e-5, atol=1e-5)
+
+
+def test_max_roi_pool_gradient_by_finite_differences() -> None:
+    x, corners, images = arrays(3, np.float64)
+    given, attrs = np.column_stack([images, corners]), {"pooled_shape": [2, 3], "spatial_scale": 0.8}
+    case = Case("MaxRoiPool", [x, given], attrs, dtype=np.float64)
+    dy = RNG.standard_normal(case.run()[0].shape)
+
+    def loss(x: np.ndarray) -> float:
+        return float((Case("MaxRoiPool", [x, given], attrs, dtype=np.float64).run()[0] * dy).sum())
+
+    directional(loss, [x], case.run_training([dy])[1], RNG)
+
+
+def test_max_roi_pool_gradient_of_ties_and_overlaps() -> None:
+    """The first of equal pixels gets it; bins of three pixels in two share the one in the middle. NaN is a maximum, and
+    what is no region, or lies outside, gives nothing.
+    """
+    x = np.array([[[[1, 3, 3], [0, 3, 2]]], [[[0, np.nan, 5], [7, 1, np.nan]]]], np.float32)
+    rois = np.array([[0, 0, 0, 2, 1], [1, 0, 0, 2, 1], [0, 0, 0, np.nan, 1], [1, 20, 20, 30, 30]], np.float32)
+    dy = np.array([[1, 10], [100, 1000], [7, 7], [7, 7]], np.float32).reshape(4, 1, 1, 2)
+    _, (dx,) = Case("MaxRoiPool", [x, rois], {"pooled_shape": [1, 2]}).run_training([dy])
+    np.testing.assert_array_equal(dx, [[[[0, 11, 0], [0, 0, 0]]], [[[0, 1100, 0], [0, 0, 0]]]])
+
+
 def test_nothing_outside_the_arrays_is_touched() -> None:
     for mode in ("avg", "max"):
         attrs = SETTINGS["adaptive"] | {"mode": mode}
@@ -99,6 +143,13 @@ def test_nothing_outside_the_arrays_is_touched() -> None:
         case.execute(plan)
         for name, array in found.items():
             np.testing.assert_array_equal(array, plan.array(name))
+    x, corners, images = arrays(17)
+    case = Case("MaxRoiPool", [x, np.column_stack([images, corners]).astype(np.float32)], {"pooled_shape": [2, 3]})
+    plan = case.training_plan([RNG.standard_normal((5, 17, 2, 3))])
+    found = run_guarded(plan)
+    case.execute(plan)
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, plan.array(name))
 
 
 def test_corners_that_are_no_numbers() -> None:

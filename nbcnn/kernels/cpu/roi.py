@@ -5,13 +5,15 @@ x has `size` (images, h, w, channels). A region is a row of corners x1, y1, x2, 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import prange
 
 from nbcnn.kernels.cpu.jit import kernel, serial
 from nbcnn.kernels.opcodes import MAXIMUM
 
-__all__ = ["roi_align", "roi_align_grad", "roi_pool"]
+__all__ = ["roi_align", "roi_align_grad", "roi_pool", "roi_pool_grad"]
 
 FAR = 1e6
 """Corners further out than so, and those that are no numbers, make bins that are no numbers."""
@@ -197,27 +199,38 @@ def _round(v):
 
 
 @serial
+def _corners(at, rois, scale):
+    """(whether it is a region, left, top, right, bottom) in pixels."""
+    left, top, right, bottom = rois[at + 1] * scale, rois[at + 2] * scale, rois[at + 3] * scale, rois[at + 4] * scale
+    return abs(left) + abs(top) + abs(right) + abs(bottom) < FAR, left, top, right, bottom
+
+
+@serial
+def _span(first, last, number, bins, size):
+    """The pixels of bin `number` of a side, from its first to one past its last."""
+    begin = _round(first)
+    length = max(_round(last) - begin + 1, 1) / bins
+    low, high = int(np.floor(number * length)) + begin, int(np.ceil((number + 1) * length)) + begin
+    return min(max(low, 0), size), min(max(high, 0), size)
+
+
+@serial
 def _pool_line(line, x, rois, y, scale, size, out):
     _, in_h, in_w, channels = size
     region, ph = line // out[1], line % out[1]
-    image, left, top, right, bottom = rois[region * 5 : region * 5 + 5]
     place = line * out[2] * channels
-    if not abs(left * scale) + abs(top * scale) + abs(right * scale) + abs(bottom * scale) < FAR:
+    valid, left, top, right, bottom = _corners(region * 5, rois, scale)
+    if not valid:
         y[place : place + out[2] * channels] = np.nan
         return
-    first_h, first_w = _round(top * scale), _round(left * scale)
-    bin_h = max(_round(bottom * scale) - first_h + 1, 1) / out[1]
-    bin_w = max(_round(right * scale) - first_w + 1, 1) / out[2]
-    begin_h = min(max(int(np.floor(ph * bin_h)) + first_h, 0), in_h)
-    end_h = min(max(int(np.ceil((ph + 1) * bin_h)) + first_h, 0), in_h)
+    begin_h, end_h = _span(top, bottom, ph, out[1], in_h)
     for pw in range(out[2]):
-        begin_w = min(max(int(np.floor(pw * bin_w)) + first_w, 0), in_w)
-        end_w = min(max(int(np.ceil((pw + 1) * bin_w)) + first_w, 0), in_w)
+        begin_w, end_w = _span(left, right, pw, out[2], in_w)
         target = y[place + pw * channels : place + (pw + 1) * channels]
         target[:] = -np.inf if begin_h < end_h and begin_w < end_w else 0.0
         for h in range(begin_h, end_h):
             for w in range(begin_w, end_w):
-                at = ((int(image) * in_h + h) * in_w + w) * channels
+                at = ((int(rois[region * 5]) * in_h + h) * in_w + w) * channels
                 source = x[at : at + channels]
                 for i in range(channels):
                     target[i] = np.maximum(target[i], source[i])
@@ -232,3 +245,44 @@ def roi_pool(x, rois, y, scale, size, out):
     for index in prange(out[0] * out[1]):
         line = np.int64(index)
         _pool_line(line, x, rois, y, scale, size, out)
+
+
+@serial
+def _first_of(x, value, base, begin_h, end_h, begin_w, end_w, in_w, channels):
+    """Where the first pixel lies that has made a bin's result what it is; -1 for a bin without pixels."""
+    for h in range(begin_h, end_h):
+        for w in range(begin_w, end_w):
+            at = base + (h * in_w + w) * channels
+            if x[at] == value or math.isnan(x[at]):
+                return at
+    return -1
+
+
+@serial
+def _pool_grad_task(image, channel, count, x, rois, y, dy, dx, scale, size, out):
+    """All regions of an image, `count` channels."""
+    _, in_h, in_w, channels = size
+    base = image * in_h * in_w * channels + channel
+    for region in range(out[0]):
+        valid, left, top, right, bottom = _corners(region * 5, rois, scale)
+        if not (valid and image <= rois[region * 5] < image + 1):
+            continue
+        for b in range(out[1] * out[2]):
+            begin_h, end_h = _span(top, bottom, b // out[2], out[1], in_h)
+            begin_w, end_w = _span(left, right, b % out[2], out[2], in_w)
+            place = (region * out[1] * out[2] + b) * channels + channel
+            for i in range(count):
+                at = _first_of(x, y[place + i], base + i, begin_h, end_h, begin_w, end_w, in_w, channels)
+                if at >= 0:
+                    dx[at] += dy[place + i]
+
+
+@kernel
+def roi_pool_grad(x, rois, y, dy, dx, scale, size, out):
+    """Add to dx, for each bin, dy where the first of its pixels lies that is y (or NaN)."""
+    blocks = (size[3] + CHANNELS - 1) // CHANNELS
+    for index in prange(size[0] * blocks):
+        task = np.int64(index)
+        channel = task % blocks * CHANNELS
+        count = min(CHANNELS, size[3] - channel)
+        _pool_grad_task(task // blocks, channel, count, x, rois, y, dy, dx, scale, size, out)

@@ -16,7 +16,7 @@ from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.memory import get
 from nbcnn.kernels.opcodes import MAXIMUM
 
-__all__ = ["roi_align", "roi_align_grad", "roi_pool"]
+__all__ = ["roi_align", "roi_align_grad", "roi_pool", "roi_pool_grad"]
 
 FAR = 1e6
 """Corners further out than so, and those that are no numbers, make bins that are no numbers."""
@@ -254,17 +254,23 @@ def _span(first, last, number, bins, size):
     return min(max(low, 0), size), min(max(high, 0), size)
 
 
+@device
+def _corners(at, rois, scale):
+    """(whether it is a region, left, top, right, bottom) in pixels."""
+    left, top = get(rois, at + 1) * scale, get(rois, at + 2) * scale
+    right, bottom = get(rois, at + 3) * scale, get(rois, at + 4) * scale
+    return abs(left) + abs(top) + abs(right) + abs(bottom) < FAR, left, top, right, bottom
+
+
 @kernel
 def _pool(x, rois, y, count, scale, size, out):
     i = cuda.grid(1)
     while i < count:
         images, in_h, in_w, channels = size
         region, ph, pw, channel = _bin_of(i, size, out)
-        image, at = get(rois, region * 5), region * 5
-        left, top = get(rois, at + 1) * scale, get(rois, at + 2) * scale
-        right, bottom = get(rois, at + 3) * scale, get(rois, at + 4) * scale
-        value = y.dtype.type(math.nan)
-        if 0 <= image < images and abs(left) + abs(top) + abs(right) + abs(bottom) < FAR:
+        image, value = get(rois, region * 5), y.dtype.type(math.nan)
+        valid, left, top, right, bottom = _corners(region * 5, rois, scale)
+        if valid and 0 <= image < images:
             begin_h, end_h = _span(top, bottom, ph, out[1], in_h)
             begin_w, end_w = _span(left, right, pw, out[2], in_w)
             value = y.dtype.type(-math.inf if begin_h < end_h and begin_w < end_w else 0.0)
@@ -282,3 +288,53 @@ def roi_pool(x, rois, y, scale, size, out):
     """
     count = out[0] * out[1] * out[2] * size[3]
     spread(_pool, count, x, rois, y, count, scale, size, out)
+
+
+@device
+def _is_first(x, base, h, w, begin_h, begin_w, end_w, in_w, channels):
+    """Whether no pixel of the bin that lies before this one has its value, or is NaN."""
+    value = get(x, base + (h * in_w + w) * channels)
+    for row in range(begin_h, h + 1):
+        for column in range(begin_w, w if row == h else end_w):
+            other = get(x, base + (row * in_w + column) * channels)
+            if other == value or math.isnan(other):
+                return False
+    return True
+
+
+@kernel
+def _pool_grad(x, rois, y, dy, dx, count, scale, size, out):
+    i = cuda.grid(1)
+    while i < count:
+        _, in_h, in_w, channels = size
+        pixel = divide(i, channels)
+        line, channel = divide(pixel, in_w), i - pixel * channels
+        image, h, w = divide(line, in_h), remainder(line, in_h), remainder(pixel, in_w)
+        base, value, total = image * in_h * in_w * channels + channel, get(x, i), dx[i]
+        for region in range(out[0]):
+            valid, left, top, right, bottom = _corners(region * 5, rois, scale)
+            if not (valid and image <= get(rois, region * 5) < image + 1):
+                continue
+            for ph in range(out[1]):
+                begin_h, end_h = _span(top, bottom, ph, out[1], in_h)
+                if not begin_h <= h < end_h:
+                    continue
+                for pw in range(out[2]):
+                    begin_w, end_w = _span(left, right, pw, out[2], in_w)
+                    if not begin_w <= w < end_w:
+                        continue
+                    at = ((region * out[1] + ph) * out[2] + pw) * channels + channel
+                    holds = value == get(y, at) or math.isnan(value)
+                    if holds and _is_first(x, base, h, w, begin_h, begin_w, end_w, in_w, channels):
+                        total += get(dy, at)
+        dx[i] = total
+        i += cuda.gridsize(1)
+
+
+def roi_pool_grad(x, rois, y, dy, dx, scale, size, out):
+    """Add to dx, for each bin, dy where the first of its pixels lies that is y (or NaN).
+
+    Every pixel gathers from the bins that it is part of, region after region.
+    """
+    count = size[0] * size[1] * size[2] * size[3]
+    spread(_pool_grad, count, x, rois, y, dy, dx, count, scale, size, out)
