@@ -33,17 +33,18 @@ def surrounded(
     ranks: tuple[int, int] = (4, 4),
 ) -> onnx.ModelProto:
     """A network that quantizes its input `given`, dequantizes it to `x`, runs the nodes, which make `y`, and does the
-    same with that, to `found`. first, last: scales and zero points; `q` and `r`: the bytes. ranks: of the input and
-    of the outputs.
+    same with that, to `found`. first, last: scales and zero points; `q` and `r`: the bytes. Equal ones are
+    one pair of weights. ranks: of the input and of the outputs.
     """
+    settings = ("xs", "xz") if first == last else ("ys", "yz")
     numbers = {f"{name}s": np.array(scale, np.float32) for name, (scale, _) in (("x", first), ("y", last))}
     numbers |= {f"{name}z": np.array(zero, kind) for name, (_, zero) in (("x", first), ("y", last))}
     around = [
         helper.make_node("QuantizeLinear", ["given", "xs", "xz"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "xs", "xz"], ["x"]),
         *nodes,
-        helper.make_node("QuantizeLinear", ["y", "ys", "yz"], ["r"]),
-        helper.make_node("DequantizeLinear", ["r", "ys", "yz"], ["found"]),
+        helper.make_node("QuantizeLinear", ["y", *settings], ["r"]),
+        helper.make_node("DequantizeLinear", ["r", *settings], ["found"]),
     ]
     graph = helper.make_graph(
         around,

@@ -20,7 +20,7 @@ from nbcnn.ops.reduce import bind_reduction
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "all_meet", "lines_of_bytes"]
 
 CHANNEL_BLOCK = 256
 """Channels of a task where there are few lines."""
@@ -28,6 +28,7 @@ LINES = 16
 """How many lines are enough to share out whole."""
 MOST_WINDOWS = 1 << 22
 """Along an axis: each has a row in a table."""
+BYTES = (np.dtype(np.uint8), np.dtype(np.int8))
 BYTE = 256
 """The number of a tap of so many fits into a byte."""
 
@@ -59,6 +60,11 @@ def _table(win: Window, include_pad: bool) -> np.ndarray:
             counted = _span(size + end, taps, start, dilation)[1] if include_pad else last - first
             rows.append((start + first * dilation, last - first, counted, first))
     return np.array(rows, np.int64)
+
+
+def all_meet(win: Window) -> bool:
+    """Whether every window has a pixel of the picture."""
+    return bool((_table(win, False)[:, 1] > 0).all())
 
 
 def _meetings(win: Window) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -104,6 +110,16 @@ def _lines(x: Value, win: Window) -> tuple[tuple[int, int, int], tuple[int, int]
     _, _, out_w = (1, 1, *win.out)[-3:]
     _, taps_h, taps_w = (1, 1, *win.kernel)[-3:]
     return (x.size // (x.dims[1] * out_w * taps_h * taps_w), out_w, x.dims[1]), (taps_h, taps_w)
+
+
+def lines_of_bytes(b: Binder, x: Value, win: Window, include_pad: bool, dtype: np.dtype) -> tuple[Any, ...]:
+    """`lines`, of this type, `size`, `form`, `table` and `along` of the kernels for bytes."""
+    size, form = _geometry(x, win)
+    along = (_cube(win.kernel, 1)[2], _cube(win.strides, 1)[2], _cube(win.begins, 0)[2])
+    begins = (form[2] - 1) * along[1] + 1
+    room = (2 * begins + (along[0] - 1) * form[5]) * size[4]
+    lines = b.scratch(b.threads * room, dtype) if b.backend == "cpu" else b.empty(dtype)
+    return lines, size, form, b.constant(_table(win, include_pad)), along
 
 
 class Pool(Op):
@@ -163,7 +179,7 @@ class Pool(Op):
     def fold(
         self, node: Node, arrays: Sequence[np.ndarray | None], inputs: Sequence[Value | None]
     ) -> list[np.ndarray] | None:
-        """Of whole numbers, at every run: quantized networks have few pools."""
+        """Of whole numbers, and at every run if they are no bytes, or where their place is asked for."""
         x = arrays[0]
         if x is None or x.dtype.kind == "f":
             return None
@@ -185,7 +201,7 @@ class Pool(Op):
         attrs, x, win = node.attrs, b.value(node.inputs[0]), node.attrs["window"]
         assert x.dtype
         if x.dtype.kind != "f":
-            super().bind(node, b)
+            self._bind_integers(node, b)
             return
         size, form = _geometry(x, win)
         source, y = b.buffer(x.name), b.buffer(node.outputs[0])
@@ -209,6 +225,15 @@ class Pool(Op):
             # Column-major: the first spatial dimension runs fastest.
             order = (h * w, w, 1) if attrs["storage_order"] == 0 else (1, d, d * h)
             b.call("max_pool_indices", source, y, b.buffer(node.outputs[1]), size, form, table, order)
+
+    def _bind_integers(self, node: Node, b: Binder) -> None:
+        x, y, win = b.value(node.inputs[0]), b.value(node.outputs[0]), node.attrs["window"]
+        if x.dtype not in BYTES or node.output(1) or not y.size:
+            super().bind(node, b)
+            return
+        lowest = x.dtype.type(np.iinfo(x.dtype).min)
+        lines, *places = lines_of_bytes(b, x, win, False, x.dtype)
+        b.call("max_pool_bytes", b.buffer(x.name), b.buffer(y.name), lines, lowest, *places)
 
 
 def largest(x: np.ndarray, win: Window, where: bool) -> tuple[np.ndarray, np.ndarray | None]:

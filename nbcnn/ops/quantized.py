@@ -14,6 +14,7 @@ from nbcnn.binder import Binder
 from nbcnn.graph import Node
 from nbcnn.ops.base import register
 from nbcnn.ops.packing import Conversion
+from nbcnn.ops.pool import lines_of_bytes
 
 __all__ = ["BYTE"]
 
@@ -57,6 +58,24 @@ class QuantizedMean(Conversion):
             attrs["low"],
             attrs["high"],
         )
+
+
+@register("QuantizedAveragePool")
+class QuantizedAveragePool(Conversion):
+    """inputs: X (N, C, D1...), the scales of X and Y -> Y (N, C, O1...), the mean of each window. Attributes: window,
+    include_pad, zeros.
+    """
+
+    layout = "last"
+    activations = (0,)
+
+    def bind(self, node: Node, b: Binder) -> None:
+        x, attrs = b.value(node.inputs[0]), node.attrs
+        source, *scales = (b.buffer(name) for name in node.inputs)
+        sums = np.dtype(np.uint16 if attrs["window"].taps * 255 <= np.iinfo(np.uint16).max else np.int32)
+        lines, *places = lines_of_bytes(b, x, attrs["window"], attrs["include_pad"], sums)
+        held = attrs["zeros"], attrs["low"], attrs["high"]
+        b.call("mean_pool_bytes", source, b.buffer(node.outputs[0]), lines, *scales, *places, *held)
 
 
 @register("RequantizeTable")

@@ -5,11 +5,13 @@ node whose inputs are quantized and whose output only a QuantizeLinear with one 
 1. signed bytes become unsigned ones, with a zero point that is larger by 128, where only such nodes see them;
 2. Conv with quantized weights (one scale, or one for each output channel) and a bias of int32 becomes QLinearConv;
    Gemm and MatMul become QLinearMatMul;
-3. Add of two values of one shape becomes QuantizedAdd, a mean over all pixels QuantizedMean;
+3. Add of two values of one shape becomes QuantizedAdd, AveragePool QuantizedAveragePool, and a mean over all pixels
+   QuantizedMean;
 4. what only moves values (Reshape, Slice, Pad with zero, Concat ...) moves bytes, which are brought to the scale of the
-   result by a table where scales differ.
+   result by a table where scales differ; so does MaxPool, as larger bytes are larger numbers if the scale is positive.
 
-Everything else stays, and is computed in floats. Scales are not read here, but when weights are prepared.
+Everything else stays, for tables.py or to be computed in floats. Of scales, only signs are read here; their values are
+read when weights are prepared.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 
 from nbcnn.graph import Graph, Node
 from nbcnn.ops.integer import PRODUCTS
+from nbcnn.ops.pool import all_meet
 from nbcnn.ops.quantized import BYTE
 
 __all__ = ["fuse_quantized"]
@@ -179,11 +182,13 @@ class _Fuser:
     def mean(self, node: Node) -> None:
         """Rule 3."""
         x, found = self.quantized(node.inputs[0]), self.result(node)
-        if x is None or found is None or not self.covers_all(node):
+        if x is None or found is None or not self.graph.values[x.name].size:
             return
         y, quantize, bounds = found
-        attrs = {"zeros": (x.zero, y.zero)} | bounds
-        self.replace(quantize, [Node("QuantizedMean", [x.name, x.scale, y.scale], [y.name], attrs, node.name)])
+        op, attrs = "QuantizedMean", {"zeros": (x.zero, y.zero)} | bounds
+        if not self.covers_all(node):
+            op, attrs = "QuantizedAveragePool", attrs | {k: node.attrs[k] for k in ("window", "include_pad")}
+        self.replace(quantize, [Node(op, [x.name, x.scale, y.scale], [y.name], attrs, node.name)])
 
     def covers_all(self, node: Node) -> bool:
         """Whether a pool has one window, which is the picture."""
@@ -191,6 +196,13 @@ class _Fuser:
         win = node.attrs["window"]
         no_pads = not any(win.begins) and not any(win.ends)
         return math.prod(y.dims[2:]) == 1 and no_pads and win.kernel == x.dims[2:]
+
+    def largest(self, node: Node) -> None:
+        """Rule 4. Without indices, and where every window has a pixel: the maximum of none is below all numbers."""
+        dequantize, arrays = self.producers.get(node.inputs[0]), self.graph.initializers
+        scale = None if dequantize is None or len(dequantize.inputs) < 2 else arrays.get(dequantize.inputs[1])
+        if scale is not None and (scale > 0).all() and not node.output(1) and all_meet(node.attrs["window"]):
+            self.move(node)
 
     def move(self, node: Node) -> None:
         """Rule 4."""
@@ -251,6 +263,7 @@ def fuse_quantized(graph: Graph) -> None:
     fuser = _Fuser(graph)
     fuser.unsign()
     rules = {"Add": fuser.add, "AveragePool": fuser.mean, "GlobalAveragePool": fuser.mean, "Concat": fuser.move}
+    rules |= {"MaxPool": fuser.largest, "GlobalMaxPool": fuser.largest}
     rules |= dict.fromkeys(("Conv", "Gemm", "MatMul"), fuser.product) | dict.fromkeys((*MOVES, "Pad"), fuser.move)
     for node in graph.nodes:
         if node.op in rules:

@@ -179,6 +179,7 @@ def test_whole_numbers(shape: tuple[int, ...], attrs: dict[str, Any], dtype: Any
     y, indices = Case("MaxPool", [x], attrs, outputs=2).run()
     assert y.dtype == dtype
     np.testing.assert_array_equal(y, reference.max_pool(x, **attrs))
+    np.testing.assert_array_equal(Case("MaxPool", [x], attrs).run()[0], y)
     np.testing.assert_array_equal(indices, reference.max_pool_indices(x, **attrs))
     columns = Case("MaxPool", [x], attrs | {"storage_order": 1}, outputs=2).run()[1]
     as_floats = Case("MaxPool", [x.astype(np.float32)], attrs | {"storage_order": 1}, outputs=2).run()[1]

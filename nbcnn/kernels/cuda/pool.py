@@ -15,49 +15,10 @@ from nbcnn.kernels.cuda._cuda import cuda, device, kernel, spread
 from nbcnn.kernels.cuda.channels import fours, in_fours, lanes_of, larger, read_fours, write_fours
 from nbcnn.kernels.cuda.index import divide, remainder
 from nbcnn.kernels.cuda.memory import get
+from nbcnn.kernels.cuda.windows import entries, next_tap, pixels_of, place_of, steps_of, window_of
 from nbcnn.kernels.opcodes import AVERAGE, MAXIMUM
 
 __all__ = ["max_pool_indices", "max_pool_taps", "pool"]
-
-
-@device
-def _position(pixel, form):
-    """Image, d, h and w of a pixel of the output."""
-    line, volume = divide(pixel, form[2]), divide(pixel, form[2] * form[1])
-    return divide(volume, form[0]), remainder(volume, form[0]), remainder(line, form[1]), remainder(pixel, form[2])
-
-
-@device
-def _window(position, size, form, table):
-    """The first pixel inside the picture of a window, and how many taps are inside along d, h and w."""
-    image, d, h, w = position
-    row_h, row_w = form[0] + h, form[0] + form[1] + w
-    top = (image * size[1] + get(table, 4 * d)) * size[2] + get(table, 4 * row_h)
-    return (
-        top * size[3] + get(table, 4 * row_w),
-        get(table, 4 * d + 1),
-        get(table, 4 * row_h + 1),
-        get(table, 4 * row_w + 1),
-    )
-
-
-@device
-def _of_rows(position, form, table, entry):
-    """An entry of the table's three rows of a window."""
-    _, d, h, w = position
-    row_h, row_w = form[0] + h, form[0] + form[1] + w
-    return (
-        get(table, 4 * d + entry),
-        get(table, 4 * row_h + entry),
-        get(table, 4 * row_w + entry),
-    )
-
-
-@device
-def _next(column, at, taps_w, steps):
-    """From one tap of a plane to the next: its column and place."""
-    last = column + 1 == taps_w
-    return 0 if last else column + 1, at + steps[2] + (steps[1] - taps_w * steps[2] if last else 0)
 
 
 @kernel
@@ -67,7 +28,7 @@ def _largest(x, y, count, lanes, size, form, steps, table):
         pixel, channels = divide(i, lanes), size[4]
         wide = in_fours(x, channels) and in_fours(y, channels)
         p, q, r, s = fours(remainder(i, lanes), lanes, channels, wide)
-        first, taps_d, taps_h, taps_w = _window(_position(pixel, form), size, form, table)
+        first, taps_d, taps_h, taps_w = window_of(place_of(pixel, form), size, form, table)
         a = b = c = d = y.dtype.type(-math.inf)
         for k_d in range(taps_d):
             at, tap, column = first * channels + k_d * steps[0], 0, 0
@@ -75,7 +36,7 @@ def _largest(x, y, count, lanes, size, form, steps, table):
                 u, v, w, z = read_fours(x, at, p, q, r, s, wide)
                 a, b, c, d = larger(a, u), larger(b, v), larger(c, w), larger(d, z)
                 tap += 1
-                column, at = _next(column, at, taps_w, steps)
+                column, at = next_tap(column, at, taps_w, steps)
         write_fours(y, pixel * channels, p, q, r, s, a, b, c, d, wide)
         i += cuda.gridsize(1)
 
@@ -87,8 +48,8 @@ def _mean(x, y, count, lanes, size, form, steps, table):
         pixel, channels = divide(i, lanes), size[4]
         wide = in_fours(x, channels) and in_fours(y, channels)
         p, q, r, s = fours(remainder(i, lanes), lanes, channels, wide)
-        position = _position(pixel, form)
-        first, taps_d, taps_h, taps_w = _window(position, size, form, table)
+        position = place_of(pixel, form)
+        first, taps_d, taps_h, taps_w = window_of(position, size, form, table)
         a = b = c = d = y.dtype.type(0)
         for k_d in range(taps_d):
             at, tap, column = first * channels + k_d * steps[0], 0, 0
@@ -96,8 +57,8 @@ def _mean(x, y, count, lanes, size, form, steps, table):
                 u, v, w, z = read_fours(x, at, p, q, r, s, wide)
                 a, b, c, d = a + u, b + v, c + w, d + z
                 tap += 1
-                column, at = _next(column, at, taps_w, steps)
-        counted_d, counted_h, counted_w = _of_rows(position, form, table, 2)
+                column, at = next_tap(column, at, taps_w, steps)
+        counted_d, counted_h, counted_w = entries(position, form, table, 2)
         share = y.dtype.type(1 / max(counted_d * counted_h * counted_w, 1))
         write_fours(y, pixel * channels, p, q, r, s, a * share, b * share, c * share, d * share, wide)
         i += cuda.gridsize(1)
@@ -108,7 +69,7 @@ def _norm(power, x, y, count, size, form, steps, table):
     i = cuda.grid(1)
     while i < count:
         pixel, channels = divide(i, size[4]), size[4]
-        first, taps_d, taps_h, taps_w = _window(_position(pixel, form), size, form, table)
+        first, taps_d, taps_h, taps_w = window_of(place_of(pixel, form), size, form, table)
         total = y.dtype.type(0)
         for k_d in range(taps_d):
             at, tap, column = first * channels + remainder(i, channels) + k_d * steps[0], 0, 0
@@ -116,18 +77,9 @@ def _norm(power, x, y, count, size, form, steps, table):
                 value = get(x, at)
                 total += value * value if power == 2 else abs(value) ** power
                 tap += 1
-                column, at = _next(column, at, taps_w, steps)
+                column, at = next_tap(column, at, taps_w, steps)
         y[i] = math.sqrt(total) if power == 2 else total ** (1 / power)
         i += cuda.gridsize(1)
-
-
-def _pixels(size, form):
-    return size[0] * form[0] * form[1] * form[2]
-
-
-def _steps(size, form):
-    _, _, in_h, in_w, channels = size
-    return form[3] * in_h * in_w * channels, form[4] * in_w * channels, form[5] * channels
 
 
 def pool(mode, power, x, y, size, form, table, block):
@@ -135,7 +87,7 @@ def pool(mode, power, x, y, size, form, table, block):
 
     power: of the norm, a scalar of the element type. block: for the CPU.
     """
-    lanes, pixels, steps = lanes_of(size[4]), _pixels(size, form), _steps(size, form)
+    lanes, pixels, steps = lanes_of(size[4]), pixels_of(size, form), steps_of(size, form)
     if mode in (MAXIMUM, AVERAGE):
         code = _largest if mode == MAXIMUM else _mean
         spread(code, pixels * lanes, x, y, pixels * lanes, lanes, size, form, steps, table)
@@ -160,9 +112,9 @@ def _taps(x, y, found, count, lanes, size, form, steps, table, kernel_shape):
         pixel, channels = divide(i, lanes), size[4]
         wide = in_fours(x, channels) and in_fours(y, channels) and in_fours(found, channels)
         p, q, r, s = fours(remainder(i, lanes), lanes, channels, wide)
-        position = _position(pixel, form)
-        first, taps_d, taps_h, taps_w = _window(position, size, form, table)
-        number_d, number_h, number_w = _of_rows(position, form, table, 3)
+        position = place_of(pixel, form)
+        first, taps_d, taps_h, taps_w = window_of(position, size, form, table)
+        number_d, number_h, number_w = entries(position, form, table, 3)
         a = b = c = d = y.dtype.type(-math.inf)
         tap_a = tap_b = tap_c = tap_d = (number_d * kernel_shape[1] + number_h) * kernel_shape[2] + number_w
         for k_d in range(taps_d):
@@ -176,7 +128,7 @@ def _taps(x, y, found, count, lanes, size, form, steps, table, kernel_shape):
                 d, tap_d = _first_larger(d, tap_d, z, number)
                 tap += 1
                 number += kernel_shape[2] - taps_w + 1 if column + 1 == taps_w else 1
-                column, at = _next(column, at, taps_w, steps)
+                column, at = next_tap(column, at, taps_w, steps)
         write_fours(y, pixel * channels, p, q, r, s, a, b, c, d, wide)
         write_fours(found, pixel * channels, p, q, r, s, tap_a, tap_b, tap_c, tap_d, wide)
         i += cuda.gridsize(1)
@@ -186,8 +138,8 @@ def max_pool_taps(x, y, found, size, form, table, kernel_shape):
     """y (n, out..., c) = the maximum of each window of x (n, d, h, w, c); found: the number of the first tap, row-major
     in kernel_shape (d, h, w), that holds it, or NaN.
     """
-    lanes, steps = lanes_of(size[4]), _steps(size, form)
-    count = _pixels(size, form) * lanes
+    lanes, steps = lanes_of(size[4]), steps_of(size, form)
+    count = pixels_of(size, form) * lanes
     spread(_taps, count, x, y, found, count, lanes, size, form, steps, table, kernel_shape)
 
 
@@ -196,10 +148,10 @@ def _indices(x, y, indices, count, size, form, table, order):
     i = cuda.grid(1)
     while i < count:
         _, in_d, in_h, in_w, channels = size
-        position, channel = _position(divide(i, channels), form), remainder(i, channels)
+        position, channel = place_of(divide(i, channels), form), remainder(i, channels)
         image, maximum, found = position[0], y[i], -1
-        top_d, top_h, top_w = _of_rows(position, form, table, 0)
-        taps_d, taps_h, taps_w = _of_rows(position, form, table, 1)
+        top_d, top_h, top_w = entries(position, form, table, 0)
+        taps_d, taps_h, taps_w = entries(position, form, table, 1)
         for tap in range(taps_d * taps_h * taps_w):
             d = top_d + divide(tap, taps_h * taps_w) * form[3]
             h = top_h + remainder(divide(tap, taps_w), taps_h) * form[4]
@@ -217,5 +169,5 @@ def max_pool_indices(x, y, indices, size, form, table, order):
 
     order: strides of (d, h, w) within a channel (those of storage_order 0 or 1).
     """
-    count = _pixels(size, form) * size[4]
+    count = pixels_of(size, form) * size[4]
     spread(_indices, count, x, y, indices, count, size, form, table, order)
