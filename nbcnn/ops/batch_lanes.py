@@ -24,7 +24,7 @@ from nbcnn.ops.base import Op, register
 from nbcnn.ops.conv import conv_packing
 from nbcnn.ops.gather import bounds, triple
 from nbcnn.ops.packing import Packing, dense
-from nbcnn.ops.reduce import Run, reduce_runs
+from nbcnn.ops.runs import Run, reduce_runs
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward

@@ -24,7 +24,7 @@ from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.elementwise import constants, need_float
 from nbcnn.ops.norm_form import Form, form_of, form_of_axes, statistics_dims
-from nbcnn.ops.reduce import Run, reduce_runs
+from nbcnn.ops.runs import Run, reduce_runs
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward

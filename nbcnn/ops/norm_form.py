@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from nbcnn.graph import Value
-from nbcnn.ops.reduce import runs
+from nbcnn.ops.runs import runs
 
 __all__ = ["Form", "form_of", "form_of_axes", "statistics_dims"]
 

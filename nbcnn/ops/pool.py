@@ -15,7 +15,7 @@ from nbcnn.geometry import Window, window
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.kernels.opcodes import AVERAGE, MAXIMUM, NORM, SUM
 from nbcnn.ops.base import Facts, Op, Shaped, register
-from nbcnn.ops.reduce import bind_reduction
+from nbcnn.ops.runs import bind_reduction
 
 if TYPE_CHECKING:
     from nbcnn.autodiff import Backward

@@ -15,7 +15,7 @@ from nbcnn.kernels import opcodes
 from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.indexed import Places, set_places
-from nbcnn.ops.reduce import Run, merged_runs, reduce_runs
+from nbcnn.ops.runs import Run, merged_runs, reduce_runs
 from nbcnn.ops.sparse import SparseAxes, SparseMatrix, set_matrices
 from nbcnn.ops.strided import copy, has_kernel, memory_order, strides
 
