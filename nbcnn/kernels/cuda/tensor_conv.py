@@ -2,14 +2,8 @@
 
 A block computes a tile of pixels by output channels (tiles.py). It walks the depth, which is taps times input
 channels, in steps: while one is multiplied, copies of the next ones are under way, asynchronously, into the other
-stages of a ring in shared memory. There are two ways to fetch a step:
-
-- wide: each thread copies runs of four channels of its pixels, 16 bytes at a time. The channels of a group, and the
-  elements from pixel to pixel, must be multiples of four. All of a step is of one tap.
-- flat: one element at a time, for everything else. The depth is walked without a gap from tap to tap, so that a
-  picture's three channels do not fill steps with zeros.
-
-Where a tap falls off the picture, a copy fills in zeros and reads nothing. Sums start with the bias.
+stages of a ring in shared memory. There are two ways to fetch a step, wide and flat (tensor_fetch.py). Sums start with
+the bias.
 
 Arrays of 16 bits (halves.py) are multiplied as words of two channels: whatever counts elements of x or its channels
 counts words then. Their weights come in the order of pairs (panels.py), whose words lie as float32 does.
@@ -26,23 +20,21 @@ from nbcnn.kernels.cuda import tiling
 from nbcnn.kernels.cuda._cuda import TARGET, cuda, kernel, launch, spread, types
 from nbcnn.kernels.cuda.halves import is_half, kind_of
 from nbcnn.kernels.cuda.index import divide, remainder
-from nbcnn.kernels.cuda.mma import commit, copy_1, copy_2, copy_4, shared_floats, wait
-from nbcnn.kernels.cuda.pixels import clamp, count, locate, row_of, start_of, tap_start
+from nbcnn.kernels.cuda.mma import commit, shared_floats, wait
+from nbcnn.kernels.cuda.pixels import clamp, count, locate, row_of
+from nbcnn.kernels.cuda.tensor_fetch import enter, fetch_flat, fetch_wide, pair_start, pixel_start, wide_start
 from nbcnn.kernels.cuda.tile_sums import begin, end
 from nbcnn.kernels.cuda.tiles import (
     multiply_tile,
     multiply_tile_bfloat16,
     multiply_tile_exactly,
     multiply_tile_float16,
-    weight_place,
 )
 from nbcnn.kernels.cuda.tiling import DEPTH, FLAT_FLOATS, FLOATS, THREADS
 from nbcnn.kernels.cuda.unroll import each, inlined
 
 __all__ = ["convolve"]
 
-FAR = -(1 << 30)
-"""A place from which no tap meets the picture: of rows of a tile behind the last pixel."""
 TALLEST = 128
 """Rows of the tallest tile, and three numbers for each."""
 TALLEST_TIMES_3 = 3 * TALLEST
@@ -59,163 +51,6 @@ def _block(grid, weights, cut, rows, columns):
     rest, column = divide(cuda.blockIdx.x, across), remainder(cuda.blockIdx.x, across)
     rest, group = divide(rest, group_count), remainder(rest, group_count)
     return divide(rest, cut[0]) * (32 * len(rows)), column * (64 * len(columns)), group, remainder(rest, cut[0])
-
-
-@inlined
-def _pixel_start(pixel, grid, source, group, in_line):
-    """(element of x, d, h, w) of a pixel of the grid, where the channels of a group begin. in_line: whether it is the
-    pixel of x of the same number, for the one tap that there is.
-    """
-    if pixel >= count(grid):
-        return 0, FAR, 0, 0
-    if in_line:
-        return pixel * source[3], 0, 0, 0
-    place, d, h, w = start_of(locate(pixel, grid), source)
-    return place + group * source[4], d, h, w
-
-
-@inlined
-def _pair_start(channel, group, weights, panels, run):
-    """(element of w where a thread's first pair of channels begins, how many channels from there on w has)."""
-    width, count = panels
-    channel += 2 * (cuda.threadIdx.x & 15)
-    panel = (group * count + divide(channel, width)) * weights[2] * run * width
-    return panel + remainder(channel, width), count * width - channel
-
-
-@inlined
-def _pair_of(i, columns):
-    """(element of the depth, 32 channels) of the pair of weights that a thread copies as its i-th: lanes have 32
-    channels at two neighbouring depths, which share their chunks.
-    """
-    thread, far = cuda.threadIdx.x, i // (2 * len(columns))
-    return 2 * (thread >> 5) + 8 * far + ((thread >> 4) & 1), i % (2 * len(columns))
-
-
-@inlined
-def _pair_place(k, block, columns):
-    """Where in shared memory, behind the pixels, that pair lies."""
-    return weight_place(k >> 1, cuda.threadIdx.x & 15, columns) + 64 * block + 2 * (k & 1)
-
-
-# --- fetching in runs of four channels
-
-
-@inlined
-def _wide_start(_, i, args):
-    first, grid, source, group, in_line = args
-    return _pixel_start(first + 32 * i, grid, source, group, in_line)
-
-
-@inlined
-def _wide_tap(start, i, args):
-    move, source = args
-    return tap_start(start, move, source)
-
-
-@inlined
-def _enter(tap, args):
-    """(weights' start, starts of the thread's pixels in x) of a tap."""
-    taps, source, pixels, pair, width = args
-    move = taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]
-    return pair + taps[4 * tap + 3] * source[4] * width, each(_wide_tap, pixels, (move, source))
-
-
-@inlined
-def _copy_pixel(start, i, args):
-    """Four channels of one pixel."""
-    x, buffer, at, c, run = args
-    inside = (start >= 0) & (c < run)
-    copy_4(buffer, at + 32 * DEPTH * i, x, start + c if inside else 0, inside)
-
-
-@inlined
-def _copy_pair(_, i, args):
-    """Two channels of one depth of the weights."""
-    w, buffer, at, weight, left, width, hop, channels, columns = args
-    k, block = _pair_of(i, columns)
-    inside = (k < left) & (32 * block < channels)
-    start = weight + k * width + block * hop if inside else 0
-    copy_2(buffer, at + _pair_place(k, block, columns), w, start, inside)
-
-
-@inlined
-def _fetch_wide(state, buffer, at, args):
-    """Start to copy a step to shared memory from `at` on. state: where it begins, (tap, channel, element of w, starts
-    of pixels in x); returns the next one's.
-    """
-    tap, c, weight, starts = state
-    x, w, tap_args, hop, channels, rows, columns = args
-    taps, source, _, _, width = tap_args
-    run, mine = source[4], 4 * (cuda.threadIdx.x & 3)
-    each(_copy_pixel, starts, (x, buffer, at + (cuda.threadIdx.x >> 2) * DEPTH + mine, c + mine, run))
-    weight_args = w, buffer, at + 32 * len(rows) * DEPTH, weight, run - c, width, hop, channels, columns
-    each(_copy_pair, columns + columns + columns + columns, weight_args)
-    c += DEPTH
-    weight += DEPTH * width
-    if c >= run:
-        c = 0
-        tap += 1
-        if len(taps) > 4 and 4 * tap < len(taps):  # the first part is known of a tuple: it has one tap
-            weight, starts = _enter(tap, tap_args)
-    return tap, c, weight, starts
-
-
-# --- fetching element by element
-
-
-@inlined
-def _copy_element(_, i, args):
-    """One channel of one pixel, which may fall off the picture."""
-    x, buffer, at, places, spots, move, source, c, there = args
-    row = (cuda.threadIdx.x >> 4) + 8 * i
-    start = tap_start((places[row], spots[3 * row], spots[3 * row + 1], spots[3 * row + 2]), move, source)
-    inside = there & (start >= 0)
-    copy_1(buffer, at + 8 * DEPTH * i, x, start + c if inside else 0, inside)
-
-
-@inlined
-def _copy_inner_element(_, i, args):
-    """One channel of one pixel, which does not."""
-    x, buffer, at, places, spots, ahead, there = args
-    row = (cuda.threadIdx.x >> 4) + 8 * i
-    inside = there & (spots[3 * row] >= 0)
-    copy_1(buffer, at + 8 * DEPTH * i, x, places[row] + ahead if inside else 0, inside)
-
-
-@inlined
-def _copy_flat_pair(_, i, args):
-    """Two channels of one depth of the weights."""
-    w, buffer, at, taps, depth, first, pair, run, width, hop, channels, columns = args
-    k, block = _pair_of(i, columns)
-    inside = (first + k < depth) & (32 * block < channels)
-    tap = divide(first + k, run) if inside and len(taps) > 4 else 0
-    row = taps[4 * tap + 3] * run + first + k - tap * run
-    start = pair + row * width + block * hop if inside else 0
-    copy_2(buffer, at + _pair_place(k, block, columns), w, start, inside)
-
-
-@inlined
-def _fetch_flat(state, buffer, at, args):
-    """As _fetch_wide; state: how far into the depth a step begins."""
-    x, w, taps, places, spots, source, pair, width, hop, channels, never_off, rows, columns = args
-    in_h, in_w, pitch, run = source[1], source[2], source[3], source[4]
-    depth = run * (len(taps) // 4)
-    k = state + (cuda.threadIdx.x & 15)
-    there = k < depth
-    tap = divide(k, run) if there and len(taps) > 4 else 0
-    move, c = (taps[4 * tap], taps[4 * tap + 1], taps[4 * tap + 2]), k - tap * run
-    elements, to = rows + rows + rows + rows, at + cuda.threadIdx.x
-    if never_off:
-        ahead = ((move[0] * in_h + move[1]) * in_w + move[2]) * pitch + c
-        each(_copy_inner_element, elements, (x, buffer, to, places, spots, ahead, there))
-    else:
-        each(_copy_element, elements, (x, buffer, to, places, spots, move, source, c, there))
-    weight_args = (
-        w, buffer, at + 32 * len(rows) * DEPTH, taps, depth, state, pair, run, width, hop, channels, columns,
-    )  # fmt: skip
-    each(_copy_flat_pair, columns + columns + columns + columns, weight_args)
-    return state + DEPTH
 
 
 # --- the ring of stages
@@ -258,9 +93,9 @@ def _convolve_wide(multiply, x, w, bias, residual, y, taps, shape, geometry, cut
     grid, source, target, weights, panels = geometry
     block = _block(grid, weights, cut, rows, columns)
     pixel, channel, group, part = block
-    pixels = each(_wide_start, rows, (pixel + (cuda.threadIdx.x >> 2), grid, source, group, cut[3]))
+    pixels = each(wide_start, rows, (pixel + (cuda.threadIdx.x >> 2), grid, source, group, cut[3]))
     run = source[4]
-    pair, channels = _pair_start(channel, group, weights, panels, run)
+    pair, channels = pair_start(channel, group, weights, panels, run)
     hop = 32 * weights[2] * run
     tap_args = taps, source, pixels, pair, panels[0]
     a_tap = (run + DEPTH - 1) // DEPTH
@@ -270,10 +105,10 @@ def _convolve_wide(multiply, x, w, bias, residual, y, taps, shape, geometry, cut
     if steps > 0:
         tap = divide(first, a_tap) if len(taps) > 4 else 0
         c = (first - tap * a_tap) * DEPTH
-        weight, starts = _enter(tap, tap_args)
+        weight, starts = enter(tap, tap_args)
         state = tap, c, weight + c * panels[0], starts
         args = x, w, tap_args, hop, channels, rows, columns
-        sums = _walk(_fetch_wide, multiply, sums, state, steps, buffer, rows, columns, ahead, args)
+        sums = _walk(fetch_wide, multiply, sums, state, steps, buffer, rows, columns, ahead, args)
     end(sums, residual, y, grid, target, weights, block, cut, rows, columns, low, high)
 
 
@@ -288,18 +123,18 @@ def _convolve_flat(multiply, x, w, bias, residual, y, taps, shape, geometry, cut
     pixel, channel, group, part = block
     row = cuda.threadIdx.x
     if row < 32 * len(rows):
-        places[row], spots[3 * row], spots[3 * row + 1], spots[3 * row + 2] = _pixel_start(
+        places[row], spots[3 * row], spots[3 * row + 1], spots[3 * row + 2] = pixel_start(
             pixel + row, grid, source, group, cut[3]
         )
     cuda.syncthreads()
     run = source[4]
-    pair, channels = _pair_start(channel, group, weights, panels, run)
+    pair, channels = pair_start(channel, group, weights, panels, run)
     hop = 32 * weights[2] * run
     first = part * cut[1]
     steps = min(cut[1], (len(taps) // 4 * run + DEPTH - 1) // DEPTH - first)
     sums = begin(bias, weights, block, cut, rows, columns)
     args = x, w, taps, places, spots, source, pair, panels[0], hop, channels, cut[5], rows, columns
-    sums = _walk(_fetch_flat, multiply, sums, first * DEPTH, steps, buffer, rows, columns, ahead, args)
+    sums = _walk(fetch_flat, multiply, sums, first * DEPTH, steps, buffer, rows, columns, ahead, args)
     end(sums, residual, y, grid, target, weights, block, cut, rows, columns, low, high)
 
 
