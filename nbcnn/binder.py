@@ -56,8 +56,8 @@ class Binder:
     """Collects the calls of one graph.
 
     threads: the most that a plan may use at once (scratch is sized by it). dtype: what floats are computed in.
-    reads: how often each value is read, by nodes or by the caller. kept: the ids of buffers that last. device: where
-    it will run.
+    reads: how often each value is read, by nodes or by the caller. lasting: the ids of buffers that last. device:
+    where it will run.
     """
 
     graph: Graph
@@ -68,7 +68,7 @@ class Binder:
     reads: dict[str, int] = field(default_factory=dict)
     held: dict[bytes, Buffer] = field(default_factory=dict)
     node: Node | None = None
-    kept: set[int] | None = None
+    lasting: set[int] | None = None
     device: Device = HOST
 
     @property
@@ -138,9 +138,9 @@ class Binder:
         self.buffers[output] = have
         have.readers_left += self.reads.get(output, 0)
 
-    def keep(self) -> None:
+    def mark_lasting(self) -> None:
         """Let what all calls so far write last: it is read at every run, but only written when a weight has changed."""
-        self.kept = {id(b) for call in self.calls for b in call.buffers()}
+        self.lasting = {id(b) for call in self.calls for b in call.buffers()}
 
     def in_place(self, output: str, source: str) -> bool:
         """Try to let an output take over the memory of an input that nobody reads any more; says whether it does.
@@ -150,7 +150,7 @@ class Binder:
         """
         have = self.buffer(source)
         value = self.graph.values[output]
-        free = have.kind == "arena" and have.readers_left <= 1 and id(have) not in (self.kept or ())
+        free = have.kind == "arena" and have.readers_left <= 1 and id(have) not in (self.lasting or ())
         if not free or have.size != value.size or have.dtype != value.stored:
             return False
         self.alias(output, source)

@@ -109,8 +109,8 @@ def _bind(graph: Graph, binder: Binder, early: Container[int]) -> dict[int, tupl
     ranges: dict[int, tuple[int, int]] = {}
     graph.nodes.sort(key=lambda n: id(n) not in early)
     for node in graph.nodes:
-        if id(node) not in early and binder.kept is None:
-            binder.keep()
+        if id(node) not in early and binder.lasting is None:
+            binder.mark_lasting()
         binder.node = node
         start = len(binder.calls)
         with misuse_named(node, partial(_surroundings, graph, node)):

@@ -34,7 +34,7 @@ class _Step:
 
 
 @dataclass
-class _Kept:
+class _Snapshot:
     """What a run goes back to when its loss stops being a number."""
 
     weights: dict[str, np.ndarray]
@@ -290,11 +290,11 @@ class Trainer:
         with interrupts() as stopped:
             clock = Clock(epochs * len(loader))
             for number in range(1, epochs + 1):
-                start, kept = time.monotonic(), self._snapshot()
+                start, before = time.monotonic(), self._snapshot()
                 try:
                     loss = self._epoch(loader, number, epochs, clock, progress, stopped)
                 except TrainingError as error:
-                    self._restore(kept)
+                    self._restore(before)
                     when = f"those of the end of epoch {number - 1}" if number > 1 else "as they were before training"
                     raise TrainingError(f"{error}; the weights are {when}") from None
                 if loss is None:
@@ -367,21 +367,22 @@ class Trainer:
             raise DataError("the data to evaluate on is empty")
         return right / count
 
-    def _snapshot(self) -> _Kept:
+    def _snapshot(self) -> _Snapshot:
         """What steps change: weights, running statistics, the optimizer's states."""
         names = getattr(self, "_changed", self.model.parameters)  # before the first step: whatever it may change
         weights = {name: self.model.parameters[name].value for name in names}
-        return _Kept(weights, {name: self._device.read(array) for name, array in self._states.items()}, self.steps_done)
+        states = {name: self._device.read(array) for name, array in self._states.items()}
+        return _Snapshot(weights, states, self.steps_done)
 
-    def _restore(self, kept: _Kept) -> None:
+    def _restore(self, before: _Snapshot) -> None:
         with self.model.lock:
-            for name, value in kept.weights.items():
+            for name, value in before.weights.items():
                 if name in self._changed:
                     self.model.parameters[name].value = value
             for name, array in self._states.items():
-                self._device.write(array, kept.states.get(name, 0))
+                self._device.write(array, before.states.get(name, 0))
             self._written.clear()
-            self.steps_done = kept.steps_done
+            self.steps_done = before.steps_done
 
 
 def _chosen_output(model: Model, output: str | None) -> str:
