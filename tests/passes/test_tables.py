@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
+from guards import run_guarded
 from onnx import helper
 from quantized_graphs import dequantized, quantized, surrounded, theirs
 
@@ -98,14 +99,18 @@ def test_every_byte(name: str, kind: type) -> None:
     assert np.abs(found - theirs(network, x)).max() <= last[0] * 1.01
 
 
-@pytest.mark.parametrize("shape", [(1,), (3,), (1, 1, 1, 1), (3, 17, 1, 2), (1, 300, 3), (70000,)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1,), (3,), (1, 1, 1, 1), (3, 17, 1, 2), (1, 300, 3), (64,), (8192, 2), (70000,)], ids=str
+)
 def test_shapes(shape: tuple[int, ...]) -> None:
     q = all_bytes(np.uint8, shape)
     nodes, function = FUNCTIONS["leaky relu"]
     x = dequantized(q, *FIRST)
-    found = nbcnn.load(surrounded(nodes, np.uint8, FIRST, LAST, ranks=(q.ndim, q.ndim))).run(None, {"given": x})[0]
-    wanted = quantized(function(x), *LAST, np.uint8)
-    np.testing.assert_array_equal(found, dequantized(wanted, *LAST))
+    model = nbcnn.load(surrounded(nodes, np.uint8, FIRST, LAST, ranks=(q.ndim, q.ndim)))
+    wanted = dequantized(quantized(function(x), *LAST, np.uint8), *LAST)
+    np.testing.assert_array_equal(model.run(None, {"given": x})[0], wanted)
+    guarded = next(iter(run_guarded(model.plan({"given": x})).values()))
+    np.testing.assert_array_equal(guarded.reshape(wanted.shape), wanted)
 
 
 def test_floats_that_others_read() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from nbcnn.kernels.cpu.byte_table import look_up_bytes
 from nbcnn.kernels.cpu.jit import kernel, serial, small_kernel
 from nbcnn.kernels.cpu.rounding import divide, nearest
 
@@ -73,19 +74,13 @@ def quantized_mean(x, y, sums, x_scale, y_scale, shape, zeros, low, high):
         )  # fmt: skip
 
 
-@serial
-def _look_up(x, y, table):
-    for i in range(y.size):
-        y[i] = table[x[i]]
-
-
 @kernel
 def look_up(x, y, table):
     """y = table[x], bytes."""
     for index in prange((y.size + BLOCK - 1) // BLOCK):
         first = np.int64(index) * BLOCK
         last = min(first + BLOCK, y.size)
-        _look_up(x[first:last], y[first:last], table)
+        look_up_bytes(x[first:last], y[first:last], table)
 
 
 @small_kernel

@@ -12,7 +12,7 @@ import os
 import numba
 from llvmlite import binding
 
-__all__ = ["BYTE_PRODUCTS", "HALVES_PAY", "REGISTERS", "WIDTH_BYTES", "host_width"]
+__all__ = ["BYTE_PRODUCTS", "BYTE_TABLES", "HALVES_PAY", "REGISTERS", "WIDTH_BYTES", "host_width"]
 
 
 def _features() -> dict[str, bool]:
@@ -56,3 +56,5 @@ def _has_byte_products() -> bool:
 
 BYTE_PRODUCTS: bool = _has_byte_products()
 """VPDPBUSD, of AVX-512 VNNI or AVX-VNNI."""
+BYTE_TABLES: bool = WIDTH_BYTES == 64 and bool(_features().get("avx512vbmi"))
+"""VPERMI2B, of AVX-512 VBMI."""
