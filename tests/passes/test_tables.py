@@ -127,6 +127,51 @@ def test_floats_that_others_read() -> None:
     assert np.abs(found - dequantized(quantized(leaky, *LAST, np.uint8), *LAST)).max() <= LAST[0] * 1.01
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_between(kind: type) -> None:
+    """Swish as onnxruntime's tool quantizes it, and a LeakyRelu of that."""
+    first, last = zeros(kind)
+    between = {"ss": np.array(1 / 256, np.float32), "sz": np.array(np.iinfo(kind).min, kind)}
+    nodes = [
+        node("Sigmoid", "x", y="s"),
+        node("QuantizeLinear", "s", "ss", "sz", y="sq"),
+        node("DequantizeLinear", "sq", "ss", "sz", y="sd"),
+        node("Mul", "x", "sd", y="m"),
+        node("QuantizeLinear", "m", "ys", "yz", y="mq"),
+        node("DequantizeLinear", "mq", "ys", "yz", y="md"),
+        node("LeakyRelu", "md", alpha=0.25),
+    ]
+    q = all_bytes(kind, (1, 3, 17, 19))
+    x = dequantized(q, *first)
+    network = surrounded(nodes, kind, first, last, between)
+    model = nbcnn.load(network)
+    assert operators(model, x) == ["QuantizeLinear", "LookUp", "DequantizeLinear"]
+    share = 1 / 256, int(np.iinfo(kind).min)
+    s = dequantized(quantized(1 / (1 + np.exp(-x)), *share, kind), *share)
+    m = dequantized(quantized(x * s, *last, kind), *last)
+    wanted = dequantized(quantized(np.where(m < 0, m / 4, m), *last, kind), *last)
+    found = model.run(None, {"given": x})[0]
+    assert np.abs(found - wanted).max() <= last[0] * 1.01
+    assert (found == wanted).mean() > 0.99
+    assert np.abs(found - theirs(network, x)).max() <= last[0] * 1.01
+
+
+def test_bytes_between_that_others_read() -> None:
+    """A result of the network in the middle of a function."""
+    nodes = [
+        node("LeakyRelu", "x", y="s", alpha=0.25),
+        node("QuantizeLinear", "s", "ys", "yz", y="sq"),
+        node("DequantizeLinear", "sq", "ys", "yz", y="sd"),
+        node("Neg", "sd"),
+    ]
+    x = dequantized(all_bytes(np.uint8, (1, 3, 17, 19)), *FIRST)
+    model = nbcnn.load(surrounded(nodes, np.uint8, FIRST, LAST, outputs=["found", "sd"]))
+    wanted = dequantized(quantized(np.where(x < 0, x / 4, x), *LAST, np.uint8), *LAST)
+    found, middle = model.run(None, {"given": x})
+    np.testing.assert_array_equal(middle, wanted)
+    np.testing.assert_array_equal(found, dequantized(quantized(-wanted, *LAST, np.uint8), *LAST))
+
+
 def test_not_of_one_value() -> None:
     """A product of two quantized values, one with a factor for each channel, and a scale for each channel."""
     weights = {"factor": np.array([[[1]], [[2]], [[3]]], np.float32)}
