@@ -157,7 +157,10 @@ MOVES = (
 )
 """Operators that compute nothing."""
 
-POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", "PoolGrad")
+POOLS = (
+    *("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", "PoolGrad"),
+    *("QuantizedAveragePool", "QuantizedMean"),
+)
 
 OPERATIONS = {
     "BatchNormalization": 2,
