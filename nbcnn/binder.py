@@ -21,7 +21,8 @@ __all__ = ["Binder", "Buffer", "Call"]
 @dataclass(eq=False)
 class Buffer:
     """A flat run of elements. kind: "arena" (placed by lifetime), "held" (has its own array for the life of the
-    plan). array: its memory on the plan's device, when it has some; content: what that holds, where it is a constant.
+    plan), "part" (lies in the buffer `whole`, from element `first` on). array: its memory on the plan's device, when it
+    has some; content: what that holds, where it is a constant.
     """
 
     name: str
@@ -31,6 +32,8 @@ class Buffer:
     array: Any = None
     readers_left: int = 0
     content: Any = None
+    whole: Buffer | None = None
+    first: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -48,7 +51,8 @@ class Call:
     node: Node
 
     def buffers(self) -> Iterable[Buffer]:
-        return (a for a in self.args if isinstance(a, Buffer))
+        """The memory that it reads or writes: of parts, the whole."""
+        return (a.whole or a for a in self.args if isinstance(a, Buffer))
 
 
 @dataclass
@@ -103,6 +107,10 @@ class Binder:
             value = self.graph.values[name]
             assert value.stored is not None, name
             found = self.buffers[name] = Buffer(name, value.stored, value.size, readers_left=self.reads.get(name, 0))
+            if value.part:
+                found.kind, found.whole, found.first = "part", self.buffer(value.part.whole), value.part.first
+                # From the first pixel's first channel to the last one's last.
+                found.size = max(value.size // value.dims[1] - 1, 0) * value.pitch + value.dims[1]
         return found
 
     def optional(self, name: str) -> Buffer:

@@ -34,6 +34,17 @@ def is_float(dtype: np.dtype | None) -> bool:
     return dtype is not None and ((dtype.kind == "f" and dtype.itemsize > 1) or dtype.name == "bfloat16")
 
 
+@dataclass(frozen=True)
+class Part:
+    """Where a value lies that is written into a larger one, channels last. whole: the name of that; first: which of its
+    channels is this one's first; pitch: how many it has, the elements from pixel to pixel.
+    """
+
+    whole: str
+    first: int
+    pitch: int
+
+
 @dataclass(eq=False)
 class Value:
     """What is known of a tensor.
@@ -43,6 +54,7 @@ class Value:
     order;
         the shape then is that of the storage). Only lowered graphs use anything but "plain".
     kept: a type of 16 bits that floats are kept in between kernels, which compute in `dtype`; None for that itself.
+    part: where it lies, if it has no memory of its own.
     """
 
     name: str
@@ -51,6 +63,7 @@ class Value:
     layout: str = "plain"
     origin: Any = field(default=None, repr=False)
     kept: np.dtype | None = None
+    part: Part | None = None
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -68,6 +81,11 @@ class Value:
     @property
     def size(self) -> int:
         return prod(self.dims)
+
+    @property
+    def pitch(self) -> int:
+        """Elements from pixel to pixel, channels last."""
+        return self.part.pitch if self.part else self.dims[1]
 
     @property
     def stored(self) -> np.dtype | None:

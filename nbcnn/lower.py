@@ -21,6 +21,7 @@ from nbcnn.passes.integer import integer_products
 from nbcnn.passes.lanes import multiply_less, pictures_in_lanes
 from nbcnn.passes.layout import choose_layouts
 from nbcnn.passes.pack import pack_weights
+from nbcnn.passes.parts import write_into_concats
 from nbcnn.passes.pictures import read_pictures_as_given
 from nbcnn.passes.quantized import fuse_quantized
 from nbcnn.passes.reorder import pool_before_activation
@@ -70,6 +71,7 @@ def lower_for_inference(
     if backend == "cpu":
         read_pictures_as_given(graph)
         fuse_blocks(graph)
+        write_into_concats(graph)
     keep_in_halves(graph, kept)
     pack_weights(graph, parameters)
     return graph

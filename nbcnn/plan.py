@@ -193,6 +193,8 @@ def build_plan(
     def resolve(argument: Any) -> Any:
         if not isinstance(argument, Buffer):
             return argument
+        if argument.whole is not None:
+            return resolve(argument.whole)[argument.first : argument.first + argument.size]
         if argument.array is None:
             start = offsets[id(argument)]
             argument.array = device.view(memory[start : start + argument.nbytes], argument.dtype)

@@ -43,8 +43,13 @@ def run_guarded(plan: Plan, masters: bool = False) -> dict[str, np.ndarray]:
     if plan.device is not HOST:
         pytest.skip("guard bands are for the processor's kernels: compute-sanitizer watches those of a GPU")
     known: dict[tuple[int, int, str], _Guarded] = {}
+    ends = [plan.arrays[value.name] for value in plan.graph.outputs]
 
     def guard(array: np.ndarray, keep: bool) -> np.ndarray:
+        for whole in ends:  # whose memory is used for nothing else: what lies in it is a part of it
+            skipped = (array.ctypes.data - whole.ctypes.data) // whole.itemsize
+            if array.size < whole.size and 0 <= skipped <= whole.size - array.size:
+                return guard(whole, keep=False)[skipped : skipped + array.size]
         key = (array.ctypes.data, array.size, array.dtype.str)
         if key not in known:
             known[key] = _Guarded(array, keep)

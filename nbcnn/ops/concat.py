@@ -30,7 +30,9 @@ def _copy_part(b: Binder, source: str, target: str, axis: int, part: str, offset
 
 @register("Concat")
 class Concat(Op):
-    """ONNX opsets 4, 11, 13. Normalized: axis, from the front. Channels last, each pixel is copied as a run."""
+    """ONNX opsets 4, 11, 13. Normalized: axis, from the front. Channels last, each pixel is copied as a run; inputs that
+    were written into their places (passes/parts.py) are not copied.
+    """
 
     since = 4
     alike = None
@@ -73,7 +75,8 @@ class Concat(Op):
     def bind(self, node: Node, b: Binder) -> None:
         (y,), axis, offset = node.outputs, node.attrs["axis"], 0
         for x in node.inputs:
-            _copy_part(b, x, y, axis, x, offset)
+            if not b.value(x).part:
+                _copy_part(b, x, y, axis, x, offset)
             offset += b.value(x).dims[axis]
 
 

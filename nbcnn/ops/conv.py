@@ -104,7 +104,7 @@ def _tiles(node: Node, x: Value, y: Value, pads: Sequence[int]) -> Tiles:
         points=POINTS[node.attrs["algorithm"]],
         images=images,
         source=(height, width, depth, depth),
-        target=(out_height, out_width, channels, channels),
+        target=(out_height, out_width, y.pitch, channels),
         pads=(pads[0], pads[1]),
     )
 
@@ -201,7 +201,7 @@ class Conv(Op):
             pitch=pitch,
             step=win.strides,
             target=win.out,
-            out_pitch=packing.groups * packing.channels,
+            out_pitch=b.value(node.outputs[0]).pitch,
             first=(0,) * len(win.out),
             jump=(1,) * len(win.out),
             taps=window_taps(kernel, win.dilations, win.begins),

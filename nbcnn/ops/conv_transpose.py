@@ -140,7 +140,8 @@ def _add_windows(node: Node, b: Binder, epilogue: Epilogue) -> None:
     rows = x.dims[0] * prod(win.out)
     columns = b.scratch(rows * packing.channels)
     plain = Node("Gemm", [], [], {})  # what is clamped is the sum
-    bind_product(b, plain, b.buffer(x.name), b.buffer(node.inputs[1]), columns, rows, packing, Epilogue())
+    w = b.buffer(node.inputs[1])
+    bind_product(b, plain, b.buffer(x.name), w, columns, rows, packing, Epilogue(), packing.channels)
     b.call(
         "overlap_add",
         *(columns, b.optional(epilogue.bias), b.optional(epilogue.residual), b.buffer(y.name)),

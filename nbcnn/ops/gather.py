@@ -129,7 +129,7 @@ class Gather:
             b.call("vector_product", *arrays, (packing.run, packing.channels), *bounds(node, b.dtype))
             return
         if product:
-            bind_product(b, node, x, w, y, pixels, packing, epilogue)
+            bind_product(b, node, x, w, y, pixels, packing, epilogue, self.out_pitch)
             return
         arrays += (self.tap_table(b),)
         if b.backend == "cuda":
@@ -156,11 +156,11 @@ class Gather:
         )
 
     def _is_product(self, packing: Packing) -> bool:
-        """Whether each pixel of y is made of the pixel of x at the same place, and pixels lie without a gap."""
+        """Whether each pixel of y is made of the pixel of x at the same place, and those of x lie without a gap."""
         ((moves, _), *others) = self.taps or [((1,), 0)]
         still = not others and not any((*moves, *self.first)) and {*self.step, *self.jump} == {1}
         same = tuple(self.grid) == tuple(self.extent) == tuple(self.target)
-        dense = packing.groups == 1 and self.pitch == packing.run and self.out_pitch == packing.channels
+        dense = packing.groups == 1 and self.pitch == packing.run
         return still and same and dense
 
     def _rows_collide(self, packing: Packing) -> bool:
@@ -196,14 +196,22 @@ class Gather:
 
 
 def bind_product(
-    b: Binder, node: Node, x: Buffer, w: Buffer, y: Buffer, rows: int, packing: Packing, epilogue: Epilogue
+    b: Binder,
+    node: Node,
+    x: Buffer,
+    w: Buffer,
+    y: Buffer,
+    rows: int,
+    packing: Packing,
+    epilogue: Epilogue,
+    out_pitch: int,
 ) -> None:
-    """Emit the call of conv_pointwise: y (rows, channels) = x (rows, depth) times packed w."""
-    depth, channels = packing.run, packing.channels
-    arrays = (x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y)
+    """Emit the call of conv_pointwise: y (rows, channels), rows `out_pitch` apart, = x (rows, depth) times packed w."""
+    depth = packing.run
+    arrays, dims = (x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y), (rows, depth, packing.channels)
     if b.backend == "cuda":
         room = parts_scratch(b, rows, depth, 1, packing)
-        b.call("conv_pointwise", *arrays, room, (rows, depth, channels), (), *bounds(node, b.dtype))
+        b.call("conv_pointwise", *arrays, room, (*dims, out_pitch), (), *bounds(node, b.dtype))
         return
     tiles, panel_group = _shares(rows, packing, b.threads)
     block = ROWS * tiles
@@ -212,7 +220,7 @@ def bind_product(
         "conv_pointwise",
         *arrays,
         b.scratch(slot * b.threads),
-        (rows, depth, channels),
+        (*dims, out_pitch),
         (block, panel_group, part, copies, slot),
         *bounds(node, b.dtype),
     )

@@ -88,7 +88,7 @@ def test_rows(product: Any, kinds: Kinds) -> None:
     x, w, residual = normal(9, 24, kind=kind), normal(24, 10, kind=kind), normal(9, 10, kind=residual_kind)
     y = give(np.full(90, np.nan, np.float32), y_kind)
     arrays = give(x, kind), packed(w, matrix(10, 24, False, 4), str(kind)), give(NONE, None)
-    product(*arrays, give(residual, residual_kind), y, give(NONE, None), (9, 24, 10), (), *BOUNDS)
+    product(*arrays, give(residual, residual_kind), y, give(NONE, None), (9, 24, 10, 10), (), *BOUNDS)
     agree(take(y), x.astype(np.float64) @ w + residual, y_kind)
 
 

@@ -37,7 +37,7 @@ def _expand(first, last, kept, image, x, w, bias, scratch, ring, slot, source, h
         start, end = (image * in_h + first) * in_w * channels, ring + place * in_w * hidden
         _product(
             x[start : start + rows * channels], w, bias, bias[:0], scratch[end : end + rows * hidden], scratch, slot,
-            (rows, channels, hidden), schedule, low, high,
+            (rows, channels, hidden, hidden), schedule, low, high,
         )  # fmt: skip
         first += rows // in_w
 
@@ -120,7 +120,7 @@ def _task(task, thread, x, weights, residual, y, nothing, places, limits, scratc
         base = residual[start : start + count] if residual.size > 0 else residual
         _product(
             scratch[middle : middle + rows * hidden], w_project, b_project, base, y[start : start + count], scratch,
-            slot, (rows, hidden, made), projecting, limits[4], limits[5],
+            slot, (rows, hidden, made, made), projecting, limits[4], limits[5],
         )  # fmt: skip
 
 

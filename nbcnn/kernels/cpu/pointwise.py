@@ -118,7 +118,7 @@ def pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule,
     """A block of rows by a range of panels, a part of the depth after the other."""
     acc, row = tile.zeros(y, ROWS, PANEL_VECS), tile.zeros(y, 1, PANEL_VECS)
     short = tile.zeros(y, SHORT_ROWS, PANEL_VECS)
-    all_rows, depth, channels = dims
+    all_rows, depth, channels, pitch_y = dims
     block, panel_group, part, copies, _slot = schedule
     lanes = simd.lanes(y)
     width = lanes if channels <= lanes else PANEL_VECS * lanes
@@ -136,8 +136,8 @@ def pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule,
     # Of y, only whole rows are asked for: the rest of a row may be another thread's.
     asks = 1 if ranges == 1 else 0
     x_step = (ROWS + panel1 - panel0 - 1) // (panel1 - panel0)
-    y_step = asks * ((ROWS * channels + panels * depth - 1) // (panels * depth))
-    x_ahead, y_ahead = (first + rows) * depth, (first + asks * rows) * channels
+    y_step = asks * ((ROWS * pitch_y + panels * depth - 1) // (panels * depth))
+    x_ahead, y_ahead = (first + rows) * depth, (first + asks * rows) * pitch_y
     for c0 in range(0, depth, part):
         count = min(part, depth - c0)
         is_first, is_last = c0 == 0, c0 + part >= depth
@@ -164,7 +164,7 @@ def pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule,
                         start, pitch = simd.distance(x, scratch) + place, pitch_packed
                 starts = tile.pitched(acc, row, start, pitch)
                 weight, ahead, steps = (panel * depth + c0) * width, (x_ahead, y_ahead), (x_step, y_step)
-                place_y = (at * channels, channels)
+                place_y = (at * pitch_y, pitch_y)
                 if columns <= lanes:
                     _single_tiles(
                         y, x, start, pitch, w, weight, width, count, scratch, slot, place_y, left, column, columns,
@@ -187,7 +187,7 @@ def pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule,
                     )  # fmt: skip
                 else:
                     found = _multiply(acc, row, x, starts, w, weight, count, y, below, ahead, steps)
-                    places = tile.pitched(acc, row, at * channels, channels)
+                    places = tile.pitched(acc, row, at * pitch_y, pitch_y)
                     if base.size > 0:
                         tile.finish_onto(found, row, y, places, column, added, base, floor, ceiling)
                     else:
@@ -202,11 +202,11 @@ def conv_pointwise(x, w, bias, residual, y, scratch, dims, schedule, low, high):
 
     x (rows, depth), residual and y (rows, channels), bias (channels): flat; bias and residual may be empty, and the
     residual may be y itself. w: panels of PANEL_VECS registers (of one, where channels are no more), as tiling.py says.
-    dims: (rows, depth, channels). schedule: (rows in a block, a multiple of ROWS; panels in a task; part of the depth
+    dims: (rows, depth, channels, elements from row to row of y and the residual). schedule: (rows in a block, a multiple of ROWS; panels in a task; part of the depth
     that is taken at once; 1 if rows of x are copied next to each other before they are multiplied; elements of scratch
     for a thread: a tile, and a block of rows of that part and a register each).
     """
-    all_rows, _depth, channels = dims
+    all_rows, _depth, channels, _pitch = dims
     block, panel_group, _part, _copies, size = schedule
     lanes = simd.lanes(y)
     width = lanes if channels <= lanes else PANEL_VECS * lanes

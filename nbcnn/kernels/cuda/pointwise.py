@@ -12,9 +12,9 @@ ONE_TAP = (0, 0, 0, 0)
 
 def _as_gather(gather, x, w, bias, residual, y, scratch, dims, low, high):
     """Call conv_gather for a line of pixels."""
-    rows, depth, channels = dims
+    rows, depth, channels, pitch = dims
     grid, source = (1, 1, 1, rows), (1, 1, rows, depth, depth, 1, 1, 1)
-    target, weights = (1, 1, rows, channels, 0, 0, 0, 1, 1, 1), (1, channels, 1)
+    target, weights = (1, 1, rows, pitch, 0, 0, 0, 1, 1, 1), (1, channels, 1)
     gather(x, w, bias, residual, y, ONE_TAP, None, None, scratch, None, grid, source, target, weights, (1,), low, high)
 
 
@@ -22,8 +22,9 @@ def conv_pointwise(x, w, bias, residual, y, scratch, dims, schedule, low, high):
     """y = clamp(bias + residual + x @ w, low, high); float32 is multiplied on tensor cores, as TF32.
 
     x (rows, depth), residual and y (rows, channels), bias (channels): flat; bias and residual may be empty, and the
-    residual may be y itself. w: panels. dims: (rows, depth, channels). scratch: room for the sums of parts of the
-    depth, if they are to be computed apart (see tiling.py). schedule: not used.
+    residual may be y itself. w: panels. dims: (rows, depth, channels, elements from row to row of y and the residual).
+    scratch: room for the sums of parts of the depth, if they are to be computed apart (see tiling.py). schedule: not
+    used.
     """
     _as_gather(conv.conv_gather, x, w, bias, residual, y, scratch, dims, low, high)
 

@@ -112,7 +112,7 @@ def vector_product(x, w, bias, residual, y, dims, low, high):
     depth, channels = dims
     width, panels = panels_of(channels, w)
     if width % WIDTH:  # two float64 to a register
-        pointwise.conv_pointwise_fp32(x, w, bias, residual, y, None, (1, depth, channels), None, low, high)
+        pointwise.conv_pointwise_fp32(x, w, bias, residual, y, None, (1, depth, channels, channels), None, low, high)
         return
     fitting = [lanes for lanes in LANES if width % lanes == 0] or [width]
     lanes = next((lanes for lanes in fitting if panels * width // lanes >= BLOCKS), fitting[-1])
