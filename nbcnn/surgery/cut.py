@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Graph, Value
+from nbcnn.labels import remember_labels, remembered_labels
 from nbcnn.model import Model
 from nbcnn.surgery.weights import source
 
@@ -14,7 +15,7 @@ __all__ = ["cut"]
 
 def cut(model: Graph | Model, name: str) -> Graph:
     """A copy that ends in the value of this name, or in the first output of the node of this name, and holds nothing
-    that this does not need.
+    that this does not need. Class names in the metadata stay where the value has as many channels as there are names.
 
     Raises InputError where there is neither, ModelError where nothing tells the value's type.
     """
@@ -27,6 +28,9 @@ def cut(model: Graph | Model, name: str) -> Graph:
     read = {name for node in graph.nodes for name in node.reads()} | {value}
     graph.inputs = [v for v in graph.inputs if v.name in read]
     graph.initializers = {n: array for n, array in graph.initializers.items() if n in read}
+    labels = remembered_labels(graph)
+    if labels is not None and (output.shape or ())[1:2] != (len(labels),):
+        remember_labels(graph, None)
     left = read.union(*(node.outputs for node in graph.nodes))
     graph.values = {n: v for n, v in graph.values.items() if n in left} | {value: output}
     return graph

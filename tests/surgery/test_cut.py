@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import nbcnn
 from nbcnn.errors import InputError, ModelError
+from nbcnn.labels import remember_labels, remembered_labels
 
 
 def network() -> nbcnn.Model:
@@ -40,6 +41,14 @@ def test_nothing_more_than_needed(tmp_path: Path) -> None:
     assert [n.op_type for n in proto.graph.node] == ["Conv"]
     assert [t.name for t in proto.graph.initializer] == ["conv1.weight"]
     assert {"fc.weight"} <= model.parameters.keys(), "the model itself stays"
+
+
+def test_class_names_are_those_of_classes() -> None:
+    model = network()
+    remember_labels(model.graph, list("abcde"))
+    assert remembered_labels(model.cut("/fc/Gemm").graph) == list("abcde")
+    assert remembered_labels(model.cut("/conv1/Conv").graph) is None
+    assert remembered_labels(model.graph) == list("abcde")
 
 
 def test_present_weights_and_settings() -> None:
