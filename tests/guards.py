@@ -32,6 +32,18 @@ class _Guarded:
         return bool(np.isnan(bands).all() if self.whole.dtype.kind == "f" else (bands == self.poison).all())
 
 
+def _parts(plan: Plan) -> set[tuple[int, int, int]]:
+    """Of values that are written into larger ones: elements of that, the first one's place in it, and how many from
+    there to the last one.
+    """
+    values = plan.graph.values
+    return {
+        (values[v.part.whole].size, v.part.first, v.size + (v.size // v.dims[1] - 1) * (v.pitch - v.dims[1]))
+        for v in values.values()
+        if v.part
+    }
+
+
 def run_guarded(plan: Plan, masters: bool = False) -> dict[str, np.ndarray]:
     """Run all calls of a plan between guard bands; returns the outputs in memory order. Asserts that no band was
     touched.
@@ -43,13 +55,15 @@ def run_guarded(plan: Plan, masters: bool = False) -> dict[str, np.ndarray]:
     if plan.device is not HOST:
         pytest.skip("guard bands are for the processor's kernels: compute-sanitizer watches those of a GPU")
     known: dict[tuple[int, int, str], _Guarded] = {}
-    ends = [plan.arrays[value.name] for value in plan.graph.outputs]
+    parts = _parts(plan)
+    arrays = [a for _, args in plan.steps for a in args if parts and isinstance(a, np.ndarray)]
+    arrays += plan.arrays.values()
 
     def guard(array: np.ndarray, keep: bool) -> np.ndarray:
-        for whole in ends:  # whose memory is used for nothing else: what lies in it is a part of it
-            skipped = (array.ctypes.data - whole.ctypes.data) // whole.itemsize
-            if array.size < whole.size and 0 <= skipped <= whole.size - array.size:
-                return guard(whole, keep=False)[skipped : skipped + array.size]
+        for whole in arrays:
+            first = (array.ctypes.data - whole.ctypes.data) // whole.itemsize
+            if (whole.size, first, array.size) in parts:
+                return guard(whole, keep=False)[first : first + array.size]
         key = (array.ctypes.data, array.size, array.dtype.str)
         if key not in known:
             known[key] = _Guarded(array, keep)

@@ -30,8 +30,8 @@ def _copy_part(b: Binder, source: str, target: str, axis: int, part: str, offset
 
 @register("Concat")
 class Concat(Op):
-    """ONNX opsets 4, 11, 13. Normalized: axis, from the front. Channels last, each pixel is copied as a run; inputs that
-    were written into their places (passes/parts.py) are not copied.
+    """ONNX opsets 4, 11, 13. Normalized: axis, from the front. Channels last, each pixel is copied as a run; inputs
+    that were written into their places (passes/parts.py) are not copied.
     """
 
     since = 4

@@ -202,9 +202,10 @@ def conv_pointwise(x, w, bias, residual, y, scratch, dims, schedule, low, high):
 
     x (rows, depth), residual and y (rows, channels), bias (channels): flat; bias and residual may be empty, and the
     residual may be y itself. w: panels of PANEL_VECS registers (of one, where channels are no more), as tiling.py says.
-    dims: (rows, depth, channels, elements from row to row of y and the residual). schedule: (rows in a block, a multiple of ROWS; panels in a task; part of the depth
-    that is taken at once; 1 if rows of x are copied next to each other before they are multiplied; elements of scratch
-    for a thread: a tile, and a block of rows of that part and a register each).
+    dims: (rows, depth, channels, elements from row to row of y and the residual). schedule: (rows in a block, a
+    multiple of ROWS; panels in a task; part of the depth that is taken at once; 1 if rows of x are copied next to each
+    other before they are multiplied; elements of scratch for a thread: a tile, and a block of rows of that part and a
+    register each).
     """
     all_rows, _depth, channels, _pitch = dims
     block, panel_group, _part, _copies, size = schedule
