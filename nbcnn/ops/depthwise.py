@@ -10,7 +10,7 @@ from nbcnn.binder import Binder, Buffer
 from nbcnn.geometry import Window
 from nbcnn.graph import Node
 from nbcnn.kernels.cpu.pixels import PIXELS
-from nbcnn.kernels.cpu.tiling import lanes, panel_width
+from nbcnn.kernels.cpu.tiling import LINES, lanes, panel_width
 from nbcnn.kernels.cpu.width import WIDTH_BYTES
 from nbcnn.ops.gather import TASKS, Epilogue, Gather, bounds, shared_pixels, triple, window_taps
 from nbcnn.ops.packing import Packing
@@ -21,6 +21,8 @@ BOX_BYTES = 128 * 1024
 """What depthwise_gather copies of a register of channels at a time: the L2 cache holds it."""
 TASK_LINES = 16
 """Lines of a task of depthwise_3x3, where there are more: with all their channels they should stay in the L2 cache."""
+MATRIX_LINES = 8
+"""Lines of a picture of so few pixels that a 1x1 convolution of it is shared out by channels."""
 CUDA_CHANNELS, CUDA_PIXELS = 128, 256
 """What a block of a GPU takes of the gradient by the weights at the least."""
 FEW_LINES = 4
@@ -77,9 +79,10 @@ def _bind_3x3(
     taps = sorted((tuple(move), number * width) for move, number in gather.taps)
     (out_h, out_w), (in_h, in_w) = gather.grid, gather.extent
     registers = -(-packing.channels // lanes(packing.itemsize))
-    parts = -(-out_h // TASK_LINES)
-    # Whole tiles, but for the last task's.
-    lines = out_h if parts == 1 else TASK_LINES
+    # Where the products beside it are shared out by rows, so is this: what a thread made is then in its own cache.
+    shares = min(-(-b.threads // gather.images), out_h // LINES) if out_h > MATRIX_LINES else 1
+    parts = max(-(-out_h // TASK_LINES), shares)
+    lines = -(-out_h // parts)
     b.call(
         "depthwise_3x3",
         *(x, w, b.optional(epilogue.bias), b.optional(epilogue.residual), y),

@@ -55,6 +55,8 @@ LARGE_WEIGHTS = 8 << 20
 """Bytes of weights from which on as many tiles of rows as can be are multiplied by a panel before the next one."""
 PRODUCT_TILES = 8
 """Tiles in a block of rows of a product at the most."""
+NEAR_TASKS = 4
+"""Tasks of a thread from which on most of them are followed by another one of its own."""
 MANY_TILES = 64
 """Tiles of rows from which on threads get equal shares of them, all panels in a task."""
 BLOCK_COST = 0.1
@@ -216,12 +218,14 @@ def bind_product(
     tiles, panel_group = _shares(rows, packing, b.threads)
     block = ROWS * tiles
     part, copies, slot = product_parts(packing, block, rows)
+    panels = -(-packing.channels // panel_width(packing.channels, packing.itemsize))
+    tasks = -(-rows // block) * -(-panels // panel_group)
     b.call(
         "conv_pointwise",
         *arrays,
         b.scratch(slot * b.threads),
         (*dims, out_pitch),
-        (block, panel_group, part, copies, slot),
+        (block, panel_group, part, copies, slot, int(tasks >= NEAR_TASKS * b.threads)),
         *bounds(node, b.dtype),
     )
 

@@ -93,9 +93,9 @@ class InvertedResidual(Op):
         block: Block = node.attrs["block"]
         packings: dict[int, Packing] = node.attrs["packings"]
         in_w, hidden, itemsize = block.source[1], block.hidden, block.itemsize
-        expanding = _schedule(packings[EXPAND], block.source[0] * in_w) if block.expands else (0,) * 5
+        expanding = _schedule(packings[EXPAND], block.source[0] * in_w) if block.expands else (0,) * 6
         projecting = _schedule(packings[PROJECT], LINES * block.target[1])
-        size = _whole_lines(block.ring + block.middle + max(expanding[-1], projecting[-1]))
+        size = _whole_lines(block.ring + block.middle + max(expanding[4], projecting[4]))
         places = np.arange(9) * panel_width(hidden, itemsize)
         b.call(
             "inverted_residual",
@@ -117,11 +117,11 @@ class InvertedResidual(Op):
         )
 
 
-def _schedule(packing: Packing, rows: int) -> tuple[int, int, int, int, int]:
+def _schedule(packing: Packing, rows: int) -> tuple[int, int, int, int, int, int]:
     """The schedule of conv_pointwise for products of up to so many rows, all panels in a task."""
     block = ROWS * min(PRODUCT_TILES, -(-rows // ROWS))
     panels = -(-packing.channels // panel_width(packing.channels, packing.itemsize))
-    return (block, panels, *product_parts(packing, block, rows))
+    return (block, panels, *product_parts(packing, block, rows), 1)
 
 
 def _whole_lines(elements: int) -> int:

@@ -3,7 +3,8 @@
 Activations lie channels last, so that pixels are the rows of a matrix without a gap. A block of rows is multiplied by
 all panels of weights before the next one, and y is written in the order in which it lies. While a tile is computed,
 its loop asks for the rows of x, y and the residual that the next block needs, evenly spread over its steps: a layer of
-64 channels writes so much for each multiplication that it would else wait for memory half of the time.
+64 channels writes so much for each multiplication that it would else wait for memory half of the time. Where the next
+block is another thread's it is left alone: to take from a core's cache what that is about to write costs both.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule,
     acc, row = tile.zeros(y, ROWS, PANEL_VECS), tile.zeros(y, 1, PANEL_VECS)
     short = tile.zeros(y, SHORT_ROWS, PANEL_VECS)
     all_rows, depth, channels, pitch_y = dims
-    block, panel_group, part, copies, _slot = schedule
+    block, panel_group, part, copies, _slot, near = schedule
     lanes = simd.lanes(y)
     width = lanes if channels <= lanes else PANEL_VECS * lanes
     panels = (channels + width - 1) // width
@@ -134,10 +135,10 @@ def pointwise_task(task, x, w, bias, residual, y, scratch, slot, dims, schedule,
     packed, pitch_packed = slot + ROWS * width, part + lanes
     below = residual if residual.size > 0 else y
     # Of y, only whole rows are asked for: the rest of a row may be another thread's.
-    asks = 1 if ranges == 1 else 0
-    x_step = (ROWS + panel1 - panel0 - 1) // (panel1 - panel0)
+    asks = near if ranges == 1 else 0
+    x_step = near * ((ROWS + panel1 - panel0 - 1) // (panel1 - panel0))
     y_step = asks * ((ROWS * pitch_y + panels * depth - 1) // (panels * depth))
-    x_ahead, y_ahead = (first + rows) * depth, (first + asks * rows) * pitch_y
+    x_ahead, y_ahead = (first + near * rows) * depth, (first + asks * rows) * pitch_y
     for c0 in range(0, depth, part):
         count = min(part, depth - c0)
         is_first, is_last = c0 == 0, c0 + part >= depth
@@ -205,10 +206,10 @@ def conv_pointwise(x, w, bias, residual, y, scratch, dims, schedule, low, high):
     dims: (rows, depth, channels, elements from row to row of y and the residual). schedule: (rows in a block, a
     multiple of ROWS; panels in a task; part of the depth that is taken at once; 1 if rows of x are copied next to each
     other before they are multiplied; elements of scratch for a thread: a tile, and a block of rows of that part and a
-    register each).
+    register each; 1 if the next block of rows is most often the same thread's, which then asks for it in time).
     """
     all_rows, _depth, channels, _pitch = dims
-    block, panel_group, _part, _copies, size = schedule
+    block, panel_group, _part, _copies, size, _near = schedule
     lanes = simd.lanes(y)
     width = lanes if channels <= lanes else PANEL_VECS * lanes
     ranges = ((channels + width - 1) // width + panel_group - 1) // panel_group
