@@ -37,7 +37,8 @@ NOTES = {
     "MaxPool": "1 to 3 spatial dimensions; the second output, indices, too; also of int8 and uint8",
     "MaxRoiPool": "gradients by the picture alone",
     "Pad": "pads and value must be constants; modes constant, reflect, edge, wrap",
-    "Resize": "modes nearest, linear, cubic, antialias; all coordinates, policies and axes",
+    "Resize": "modes nearest, linear, cubic, antialias; all coordinates, policies and axes; integers are rounded, "
+    "as by onnx's reference (onnxruntime cuts fractions off)",
     "Reshape": "the shape must be known",
     "RoiAlign": "gradients by the picture alone",
     "Round": "its derivative is zero: no gradient comes through",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 
 from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Graph
@@ -30,11 +30,12 @@ def remembered_labels(graph: Graph) -> list[str] | None:
     return [str(label) for label in labels]
 
 
-def remember_labels(graph: Graph, labels: Sequence[str] | None) -> None:
+def remember_labels(graph: Graph, labels: Iterable[str] | None) -> None:
     """Write the class names; None removes those that are there. Raises InputError for what are no names."""
     if labels is None:
         graph.metadata.pop(LABELS, None)
         return
-    if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
+    names = [] if isinstance(labels, str | bytes | Mapping) or not isinstance(labels, Iterable) else list(labels)
+    if not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"labels takes a list of class names, not {labels!r}")
-    graph.metadata[LABELS] = json.dumps(list(labels))
+    graph.metadata[LABELS] = json.dumps([str(name) for name in names])

@@ -283,7 +283,7 @@ class Model:
         output: str | None = None,
         init: str | Initializer = "glorot_uniform",
         seed: int = 0,
-        labels: Sequence[str] | None = None,
+        labels: Iterable[str] | None = None,
     ) -> Model:
         """With a new last layer, for so many classes, called `labels`; see surgery.new_head."""
         from nbcnn.surgery import new_head
@@ -378,15 +378,14 @@ def _checked(value: Value, given: Any, device: Device, dtype: np.dtype) -> Any:
         raise InputError(f"input {value.name!r} is not an array of numbers")
     if value.dtype is not None and array.dtype != value.dtype and not (is_float(array.dtype) and is_float(value.dtype)):
         raise InputError(f"input {value.name!r} takes {value.dtype}, not {array.dtype}")
-    if value.shape is None:
-        return array
-    fits = len(array.shape) == len(value.shape) and all(
-        not isinstance(want, int) or want == have for want, have in zip(value.shape[1:], array.shape[1:], strict=True)
+    shape = array.shape if value.shape is None else value.shape
+    fits = len(array.shape) == len(shape) and all(
+        not isinstance(want, int) or want == have for want, have in zip(shape[1:], array.shape[1:], strict=True)
     )
     if not fits:
         raise InputError(
-            f"input {value.name!r} takes shape {list(value.shape)} (any first dimension), not {list(array.shape)}"
+            f"input {value.name!r} takes shape {list(shape)} (any first dimension), not {list(array.shape)}"
         )
-    if array.size == 0 and 0 not in value.shape:
+    if array.size == 0 and 0 not in (value.shape or ()):
         raise InputError(f"input {value.name!r} is empty: shape {list(array.shape)}")
     return array

@@ -83,16 +83,20 @@ def preprocessing(graph: Graph, flags: dict[str, Any]) -> Preprocessing:
 
 def _suggested(graph: Graph, layout: str | None) -> dict[str, Any]:
     """Layout, channels and size from the network's first input."""
+    from nbcnn.guesses import channels as channels_taken
+
     shape = graph.inputs[0].shape if graph.inputs else None
     if shape is None or len(shape) != 4:
         raise InputError(
-            f"pictures need an input of four dimensions; this network's has the shape {shape and list(shape)}"
+            "pictures need an input of four dimensions; this network's has "
+            + ("an unknown shape: feed arrays" if shape is None else f"the shape {list(shape)}")
         )
     layout = layout or ("NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW")
     channels, *size = (shape[1], shape[2], shape[3]) if layout == "NCHW" else (shape[3], shape[1], shape[2])
-    if isinstance(channels, int) and channels not in (1, 3):
-        raise InputError(f"pictures have 1 or 3 channels; this network's input takes {channels}")
-    found: dict[str, Any] = {"layout": layout, "channels": channels if isinstance(channels, int) else 3}
+    depth = channels if isinstance(channels, int) else channels_taken(graph, graph.inputs[0].name)
+    if depth not in (1, 3):
+        raise InputError(f"pictures have 1 or 3 channels; this network's input takes {depth}")
+    found: dict[str, Any] = {"layout": layout, "channels": depth}
     if all(isinstance(n, int) for n in size):
         found["size"] = tuple(size)
     return found

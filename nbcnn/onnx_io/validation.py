@@ -102,6 +102,8 @@ def validate(
         expected = session.run(names, feeds)
     except Exception as error:
         hint = f" (guessed {guesses}: pass dims={{...}}, or --dim)" if guesses else ""
+        if inputs is None and any(not info.shape for info in session.get_inputs()):
+            hint = " (made without a shape, of which the file says nothing: pass inputs={...}, or --data)"
         raise ModelError(f"onnxruntime cannot run the model on these inputs{hint}: {reason(error)}") from error
     actual = run(names, feeds)
     reports = (compare(*triple, atol, rtol) for triple in zip(names, actual, expected, strict=True))
@@ -109,13 +111,13 @@ def validate(
 
 
 def open_session(model: Source) -> onnxruntime.InferenceSession:
-    """An onnxruntime CPU session with its defaults, silent but for errors."""
+    """An onnxruntime CPU session with its defaults; what goes wrong is raised, and not printed too."""
     if find_spec("onnxruntime") is None:
         raise ModelError("there is nothing to compare with: onnxruntime is not installed: pip install onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     if isinstance(model, ModelProto):
         content: bytes | str = model.SerializeToString()
     elif isinstance(model, bytes):

@@ -76,8 +76,11 @@ def write_model(
 
 
 def check_shapes(graph: Graph) -> None:
-    """Raise ModelError for an input or output of a shape that nobody gave, unless a file had it so."""
-    for value in (*graph.inputs, *graph.outputs):
+    """Raise ModelError for an input or output of a shape that nobody gave, unless a file had it so, or nothing can be
+    told of an output because that of an input is open.
+    """
+    unknown = any(value.shape is None and value.origin is not None for value in graph.inputs)
+    for value in (*graph.inputs, *(() if unknown else graph.outputs)):
         if value.shape is None and value.origin is None:
             raise ModelError(f"graph {graph.name!r} cannot be written as ONNX: the shape of {value.name!r} is missing")
 

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from nbcnn.data.preprocessing import Preprocessing
 from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Graph, Value
+from nbcnn.guesses import PICTURE, channels
 
 __all__ = ["input_shapes"]
-
-CHANNELS, PICTURE = 3, 224
-"""What an open dimension is taken for, where nothing else is known."""
 
 
 def input_shapes(
@@ -23,8 +21,9 @@ def input_shapes(
     """A shape in numbers for every input.
 
     batch: the first dimension of every input (default: the file's, 1 where that is open). given: whole shapes by
-    input name. dims: numbers for dimensions that have a name. Other open dimensions are 3 channels and the picture
-    size that the metadata remembers, or 224. Raises InputError for a wrong name or rank.
+    input name. dims: numbers for dimensions that have a name. Other open dimensions are the channels that the first
+    convolution takes, or 3, and the picture size that the metadata remembers, or 224. Raises InputError for a wrong
+    name or rank.
     """
     given = given or {}
     names = [value.name for value in graph.inputs]
@@ -40,7 +39,10 @@ def input_shapes(
     for name in {value.shape[0] for value in graph.inputs if value.shape and isinstance(value.shape[0], str)}:
         if batch is not None and dims.get(name, batch) != batch:
             raise InputError(f"the batch is {batch}, and dimension {name!r}, which it is called by, {dims[name]}")
-    return {value.name: _shape(value, batch, given.get(value.name), size, dims) for value in graph.inputs}
+    return {
+        value.name: _shape(value, batch, given.get(value.name), (channels(graph, value.name), *size), dims)
+        for value in graph.inputs
+    }
 
 
 def _remembered_size(graph: Graph) -> tuple[int, int]:
@@ -53,7 +55,7 @@ def _remembered_size(graph: Graph) -> tuple[int, int]:
 
 
 def _shape(
-    value: Value, batch: int | None, given: Sequence[int] | None, size: tuple[int, int], dims: Mapping[str, int]
+    value: Value, batch: int | None, given: Sequence[int] | None, size: tuple[int, int, int], dims: Mapping[str, int]
 ) -> tuple[int, ...]:
     if given is not None:
         shape = tuple(int(n) for n in given)
@@ -61,9 +63,11 @@ def _shape(
             raise InputError(f"input {value.name!r} has {len(value.shape)} dimensions, not {len(shape)}")
         return shape
     if value.shape is None:
-        raise InputError(f"the file says nothing of the shape of input {value.name!r}: give one")
+        raise InputError(
+            f"the file says nothing of the shape of input {value.name!r}: give one, such as --shape 1,3,224,224"
+        )
     rank = len(value.shape)
-    open_dims = [1, CHANNELS, *((1,) * (rank - 4)), *size][:rank]
+    open_dims = [1, size[0], *((1,) * (rank - 4)), *size[1:]][:rank]
     named = [dims.get(d, o) if isinstance(d, str) else o for d, o in zip(value.shape, open_dims, strict=False)]
     shape = tuple(d if isinstance(d, int) else n for d, n in zip(value.shape, named, strict=True))
     return shape if batch is None or not shape else (batch, *shape[1:])

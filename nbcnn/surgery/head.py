@@ -6,7 +6,7 @@ Reshape or Transpose are stored directly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from nbcnn.arguments import check_count
 from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Graph, Node, Value
 from nbcnn.init import Initializer, initializer
-from nbcnn.labels import remember_labels
+from nbcnn.labels import remember_labels, remembered_labels
 from nbcnn.model import Model
 from nbcnn.surgery.weights import arriving, constant, drop_unread, root, source, store, unread
 
@@ -51,7 +51,7 @@ def new_head(
     output: str | None = None,
     init: str | Initializer = "glorot_uniform",
     seed: int = 0,
-    labels: Sequence[str] | None = None,
+    labels: Iterable[str] | None = None,
 ) -> Graph:
     """A copy of a source graph, or of a model's with its present weights, whose last layer is new and gives `classes`
     numbers.
@@ -64,10 +64,11 @@ def new_head(
     check_count("classes", classes)
     graph = source(model, "a new head goes on")
     remember_labels(graph, labels)
-    if labels is not None and len(labels) != classes:
-        raise InputError(f"labels are {len(labels)} names, and the new head has {classes} classes")
-    nodes, names = unread(graph)
-    spared = names.union(*(node.outputs for node in nodes))
+    names = remembered_labels(graph)
+    if names is not None and len(names) != classes:
+        raise InputError(f"labels are {len(names)} names, and the new head has {classes} classes")
+    nodes, outputs = unread(graph)
+    spared = outputs.union(*(node.outputs for node in nodes))
     head = find_head(graph, output)
     _replace_weight(graph, head, classes, lambda shape: initializer(init)(shape, seed))
     _replace_bias(graph, head, classes)

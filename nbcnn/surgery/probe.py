@@ -9,15 +9,13 @@ import numpy as np
 
 from nbcnn.errors import ModelError, UnsupportedError
 from nbcnn.graph import Graph, Node, Value, is_float
+from nbcnn.guesses import PICTURE, channels
 from nbcnn.passes.specialize import Mode, Sweep
 
 __all__ = ["Shapes", "declare", "shapes_of", "sizes"]
 
 Shapes = dict[str, Value]
 """The values that could be told, by name, with their shapes in numbers."""
-
-OPEN = {0: 1, 1: 3}
-"""What an open dimension is taken for, by its axis; 224 where not said."""
 
 
 def sizes(graph: Graph) -> dict[str, tuple[int, ...]]:
@@ -31,8 +29,9 @@ def sizes(graph: Graph) -> dict[str, tuple[int, ...]]:
             raise ModelError(
                 f"the file says nothing of the shape of input {value.name!r}, which must be known for this"
             )
+        usual = {0: 1, 1: channels(graph, value.name)}
         found[value.name] = tuple(
-            d if isinstance(d, int) else OPEN.get(axis, 224) for axis, d in enumerate(value.shape)
+            d if isinstance(d, int) else usual.get(axis, PICTURE) for axis, d in enumerate(value.shape)
         )
     return found
 

@@ -113,9 +113,9 @@ def test_shapes() -> None:
     with pytest.raises(InputError, match="has 4 dimensions, not 1"):
         input_shapes(graph, None, {"input": (1,)})
     graph.inputs[0].shape = ("N", None, "H", "W")
-    assert input_shapes(graph) == {"input": (1, 3, 224, 224)}
+    assert input_shapes(graph) == {"input": (1, 1, 224, 224)}
     graph.metadata["nbcnn.size"] = "32,48"
-    assert input_shapes(graph) == {"input": (1, 3, 32, 48)}
+    assert input_shapes(graph) == {"input": (1, 1, 32, 48)}
 
 
 def test_table(cli: Cli, lenet: Path) -> None:

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 import nbcnn
-from nbcnn.errors import ModelError
+from nbcnn.errors import InputError, ModelError
 from nbcnn.graph import Value
 from nbcnn.onnx_io import read_model, write_model
 
@@ -78,3 +78,26 @@ def test_a_graph_of_our_own_needs_its_shapes(linear: Maker, tmp_path: Path) -> N
     graph.outputs[0] = Value("y", np.dtype(np.float32))
     with pytest.raises(ModelError, match="the shape of 'y' is missing"):
         write_model(graph, tmp_path / "m.onnx")
+
+
+def test_cut_and_saved(identity_model: Maker, tmp_path: Path) -> None:
+    """Where the input's shape is open, nobody can tell that of the new end: it is open as well."""
+    nodes = [onnx.helper.make_node("Relu", ["x"], ["h"]), onnx.helper.make_node("Neg", ["h"], ["y"])]
+    front = nbcnn.load(bare(identity_model(nodes), "x")).cut("h")
+    assert front.outputs[0].shape is None
+    front.save(tmp_path / "front.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "front.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(front(X), session.run(None, {"x": X})[0], rtol=1e-6, atol=1e-6)
+
+
+def test_nothing_to_compute(linear: Maker) -> None:
+    with pytest.raises(InputError, match=r"input 'x' is empty: shape \[0, 2\]"):
+        nbcnn.load(bare(linear(), "x"))(X[:0])
+
+
+def test_nothing_to_validate_with(linear: Maker, capfd: pytest.CaptureFixture[str]) -> None:
+    model = bare(linear(), "x")
+    with pytest.raises(ModelError, match="made without a shape, of which the file says nothing: pass inputs="):
+        nbcnn.validate(model)
+    assert capfd.readouterr() == ("", "")
+    assert nbcnn.validate(model, {"x": X}).ok

@@ -187,8 +187,9 @@ def test_outputs_and_counts() -> None:
         new_head(GEMM, NEW, output="z")
     with pytest.raises(InputError, match="classes must be a whole number of at least 1, not 0"):
         new_head(GEMM, 0)
-    with pytest.raises(InputError, match=r"classes must be .*, not 'a'"):
-        new_head(GEMM, "a")  # type: ignore[arg-type]
+    for wrong in ("a", True):
+        with pytest.raises(InputError, match=rf"classes must be .*, not {wrong!r}"):
+            new_head(GEMM, wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="on a Model or a Graph, not a str"):
         new_head("m.onnx", 3)  # type: ignore[arg-type]
     two = GEMM.copy()
@@ -223,13 +224,19 @@ def test_class_names_are_those_of_the_new_head() -> None:
     network = Model(graph)
     assert network.replace_head(10).metadata == {"nbcnn.scale": "1"}
     named = read_model(to_proto(network.replace_head(2, labels=["cat", "猫"]).graph))
+    assert remembered_labels(network.replace_head(3, labels=np.array(["a", "b", "c"])).graph) == ["a", "b", "c"]
     assert remembered_labels(named) == ["cat", "猫"] and named.metadata["nbcnn.scale"] == "1"
     assert remembered_labels(network.graph) == list("0123456789")
 
 
 @pytest.mark.parametrize(
     ("labels", "words"),
-    [(["a"], "labels are 1 names, and the new head has 2 classes"), ("ab", "not 'ab'"), ([1, 2], r"not \[1, 2\]")],
+    [
+        (["a"], "labels are 1 names, and the new head has 2 classes"),
+        ("ab", "not 'ab'"),
+        ([1, 2], r"not \[1, 2\]"),
+        (5, "not 5"),
+    ],
 )
 def test_labels_that_do_not_fit(labels: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
