@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Iterable
+from typing import Any, Self
 
 __all__ = [
     "DataError",
@@ -13,7 +14,11 @@ __all__ = [
     "NbcnnError",
     "TrainingError",
     "UnsupportedError",
+    "brief",
 ]
+
+MOST_NUMBERS = 8
+"""What of a list a message shows: enough for every dimension of a picture, and a few more."""
 
 
 class NbcnnError(Exception):
@@ -61,3 +66,14 @@ class TrainingError(NbcnnError):
 
 class DeviceError(NbcnnError):
     """A device that cannot be used: nothing installed for it, no GPU, a driver that is too old, its memory full."""
+
+
+def brief(numbers: Iterable[Any] | None) -> str:
+    """Numbers of a file for a message: "[1, 0.5, 2]", "[1, 2, ...] (48 in all)" where they are many, or "none"."""
+    if numbers is None:
+        return "none"
+    values = numbers.tolist() if hasattr(numbers, "tolist") else numbers
+    found = [f"{n:g}" if isinstance(n, float) else str(n) for n in values]
+    if len(found) <= MOST_NUMBERS:
+        return f"[{', '.join(found)}]"
+    return f"[{', '.join(found[:MOST_NUMBERS])}, ...] ({len(found)} in all)"

@@ -13,7 +13,7 @@ from networks import proto
 from onnx import helper
 
 import nbcnn
-from nbcnn.errors import ModelError, NbcnnError, UnsupportedError
+from nbcnn.errors import ModelError, NbcnnError, UnsupportedError, brief
 
 
 def fails(path: Path, nodes: list[onnx.NodeProto], shape: list[int], **arrays: Any) -> str:
@@ -32,6 +32,12 @@ def test_shapes_that_do_not_fit(tmp_path: Path) -> None:
     line = fails(tmp_path, [conv], [1, 3, 8, 8], w=np.zeros((4, 5, 3, 3)))
     assert line.startswith(f"{tmp_path / 'm.onnx'}: Conv 'first': ")
     assert line.endswith("(opset 17, inputs x float32 [1, 3, 8, 8], w float32 [4, 5, 3, 3])")
+
+
+def test_numbers_beyond_reading(tmp_path: Path) -> None:
+    message = fails(tmp_path, [helper.make_node("Resize", ["x", "", "s"], ["y"])], [1, 2, 4, 4], s=np.arange(300) / 2)
+    assert "scales [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, ...] (300 in all), sizes none or roi none do not fit" in message
+    assert (brief(None), brief([1, 2]), brief(np.array([0.25]))) == ("none", "[1, 2]", "[0.25]")
 
 
 def test_attributes_of_the_wrong_kind(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbcnn.binder import Binder
-from nbcnn.errors import ModelError
+from nbcnn.errors import ModelError, brief
 from nbcnn.graph import Node, Value
 from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
@@ -109,7 +109,7 @@ class Split(Op):
             part = -(-size // count)
             sizes = [part] * (count - 1) + [size - part * (count - 1)]
         if len(sizes) != count or sum(sizes) != size or min(sizes) < 0:
-            raise ModelError(f"{node.label}: axis {axis} of {x.dims} does not split into {count} parts {sizes}")
+            raise ModelError(f"{node.label}: axis {axis} of {x.dims} does not split into {count} parts {brief(sizes)}")
         node.inputs = node.inputs[:1]
         node.attrs = {"axis": axis, "sizes": tuple(sizes)}
 

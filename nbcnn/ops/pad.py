@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbcnn.binder import Binder
-from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.errors import ModelError, UnsupportedError, brief
 from nbcnn.graph import Node, Value
 from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, Op, Shaped, register
@@ -68,7 +68,7 @@ class Pad(Op):
         axes = facts.ints(node, 3, "axes", "the axes")
         axes = list(range(rank)) if axes is None else [axis_of(node, axis, rank) for axis in axes]
         if pads is None or len(pads) != 2 * len(axes):
-            raise ModelError(f"{node.label}: pads {pads} do not fit axes {axes} of {x.dims}")
+            raise ModelError(f"{node.label}: pads {brief(pads)} do not fit axes {axes} of {x.dims}")
         begins, ends = [0] * rank, [0] * rank
         for axis, begin, end in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
             begins[axis], ends[axis] = begin, end
@@ -104,7 +104,7 @@ class CenterCropPad(Pad):
         sizes = facts.ints(node, 1, "shape", "the shape") or []
         axes = [axis_of(node, int(axis), rank) for axis in node.attrs.get("axes", range(rank))]
         if len(sizes) != len(axes) or min(sizes, default=0) < 0:
-            raise ModelError(f"{node.label}: shape {sizes} does not fit axes {axes} of {x.dims}")
+            raise ModelError(f"{node.label}: shape {brief(sizes)} does not fit axes {axes} of {x.dims}")
         shape, begins = list(x.dims), [0] * rank
         for axis, size in zip(axes, sizes, strict=True):
             missing = size - x.dims[axis]

@@ -12,7 +12,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from nbcnn.errors import ModelError, UnsupportedError
+from nbcnn.errors import ModelError, UnsupportedError, brief
 from nbcnn.graph import Node
 from nbcnn.ops.axes import axis_of
 from nbcnn.ops.base import Facts, register
@@ -175,7 +175,7 @@ class Upsample(_Resizing):
         if scales is None:
             scales = _given(facts, node, 1, "the scales")
         if scales is None or len(scales) != len(x.dims):
-            raise ModelError(f"{node.label}: scales {scales} do not fit {x.dims}")
+            raise ModelError(f"{node.label}: scales {brief(scales)} do not fit {x.dims}")
         axes = {k: AxisSize(n, _scaled(n, s), float(s)) for k, (n, s) in enumerate(zip(x.dims, scales, strict=True))}
         self.apply(node, facts, axes, Method(node.attrs.get("mode", "nearest")))
 
@@ -213,7 +213,8 @@ class Resize(_Resizing):
         bounds = np.array([0.0] * len(chosen) + [1.0] * len(chosen)) if roi is None else roi
         given = sizes if scales is None else scales
         if given is None or len(given) != len(chosen) or len(bounds) != 2 * len(chosen):
-            raise ModelError(f"{node.label}: scales {scales}, sizes {sizes} or roi {roi} do not fit axes {chosen}")
+            numbers = f"scales {brief(scales)}, sizes {brief(sizes)} or roi {brief(roi)}"
+            raise ModelError(f"{node.label}: {numbers} do not fit axes {chosen}")
         found = {}
         for k, axis in enumerate(chosen):
             start, end = float(bounds[k]), float(bounds[k + len(chosen)])

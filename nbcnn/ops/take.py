@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbcnn.binder import Binder
-from nbcnn.errors import ModelError
+from nbcnn.errors import ModelError, brief
 from nbcnn.graph import Node, Value
 from nbcnn.kernels import opcodes
 from nbcnn.ops.axes import axis_of
@@ -101,7 +101,7 @@ class Tile(Op):
             (count,), at = repeats, axis_of(node, int(axis.reshape(())), len(x.dims))
             repeats = [count if k == at else 1 for k in range(len(x.dims))]
         if repeats is None or len(repeats) != len(x.dims) or min(repeats, default=0) < 0:
-            raise ModelError(f"{node.label}: repeats {repeats} do not fit the input's shape {x.dims}")
+            raise ModelError(f"{node.label}: repeats {brief(repeats)} do not fit the input's shape {x.dims}")
         node.inputs = node.inputs[:1]
         node.attrs = {"repeats": tuple(repeats)}
         if set(repeats) <= {1}:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbcnn.binder import Binder
-from nbcnn.errors import ModelError
+from nbcnn.errors import ModelError, brief
 from nbcnn.graph import Node, Value
 from nbcnn.ops.base import Facts, Op, Shaped, register
 from nbcnn.ops.strided import copy, strides
@@ -33,7 +33,7 @@ class Transpose(Op):
         rank = len(facts.value(node, 0).dims)
         perm = tuple(int(axis) for axis in node.attrs.get("perm", range(rank)[::-1]))
         if sorted(perm) != list(range(rank)):
-            raise ModelError(f"{node.label}: perm {perm} is no order of the axes of {facts.value(node, 0).dims}")
+            raise ModelError(f"{node.label}: perm {brief(perm)} is no order of the axes of {facts.value(node, 0).dims}")
         node.attrs = {"perm": perm}
 
     def infer(self, node: Node, inputs: Sequence[Value | None]) -> list[Shaped]:
